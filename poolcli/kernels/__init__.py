@@ -1,0 +1,1 @@
+"""Array to array, NumPy alone: where windows lie, what is done in them, and exact casts."""

@@ -1,0 +1,219 @@
+"""PyTorch's printed layers as stage specs: ``MaxPool2d(kernel_size=3, stride=2, padding=1)``.
+
+Each layer is described by the parameters of its constructor, in order; PyTorch's defaults hold.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from poolcli.errors import SpecError
+from poolcli.specs import nearest
+from poolcli.stages import NO_PADDING, Pads, Sizes, Stage
+
+_LAYER = re.compile(
+    r"^(?:\(\w+\):\s*)?(?:torch\.)?(?:nn\.)?(?P<name>[A-Z]\w*)\((?P<rest>.*)\)$", re.DOTALL
+)
+_REQUIRED: Final = object()
+_Arguments = dict[str, Any]
+
+
+def is_layer(spec: str) -> bool:
+    """Whether the text is spelled as PyTorch prints layers.
+
+    >>> is_layer("nn.MaxPool2d(2)"), is_layer("max:2")
+    (True, False)
+    """
+    return _LAYER.match(spec) is not None
+
+
+def parse_layer(spec: str) -> Stage:
+    """Read a layer as PyTorch prints it, or as one types it.
+
+    >>> str(parse_layer("AdaptiveAvgPool2d(output_size=(7, None))"))
+    'avg,out=7x_'
+    """
+    found = _LAYER.match(spec)
+    assert found is not None, "is_layer said so"  # noqa: S101 - the caller's promise
+    name = found["name"]
+    known = _LAYERS.get(name)
+    if known is None:
+        raise SpecError(f"{name!r} in {spec}: {nearest_layer(name)}", "op")
+    parameters, build = known
+    rank = int(name[-2]) if name.endswith("d") else 0
+    arguments = _arguments(parameters, spec, name)
+    try:
+        return build(arguments, rank)
+    except (SpecError, ValueError) as error:
+        raise SpecError(f"{spec}: {error}") from None
+
+
+def nearest_layer(name: str) -> str:
+    """Return the mend for an unknown layer."""
+    mend = nearest(name, {layer.lower(): layer for layer in _LAYERS})
+    for layer in _LAYERS:
+        mend = mend.replace(f"mean {layer.lower()}?", f"mean {layer}?")
+    return mend if mend.startswith("did") else "not a layer that pools; see poolcli ops"
+
+
+def _arguments(parameters: Mapping[str, Any], spec: str, name: str) -> _Arguments:
+    """Match the call's arguments with the layer's parameters, as Python itself would."""
+    expression = spec[spec.index(name) :]
+    try:
+        call = ast.parse(expression, mode="eval").body
+        if not isinstance(call, ast.Call):
+            raise SyntaxError
+        given = [ast.literal_eval(value) for value in call.args]
+        named = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
+    except (SyntaxError, ValueError, RecursionError, MemoryError, TypeError):
+        raise SpecError(f"{spec}: not a layer as PyTorch prints it") from None
+    if len(given) > len(parameters):
+        raise SpecError(f"{spec}: {name} takes at most {len(parameters)} arguments")
+    arguments = dict(zip(parameters, given, strict=False))
+    for word, value in named.items():
+        if word is None or word not in parameters:
+            raise SpecError(f"{word!r} in {spec}: {nearest(str(word), parameters)}")
+        if word in arguments:
+            raise SpecError(f"{word!r} in {spec}: given twice")
+        arguments[word] = value
+    for word, default in parameters.items():
+        if word not in arguments:
+            if default is _REQUIRED:
+                raise SpecError(f"{spec}: {word} is missing")
+            arguments[word] = default
+    return arguments
+
+
+def _sizes(value: object, rank: int, word: str, least: int = 1) -> Sizes:
+    sizes = value if isinstance(value, tuple | list) else (value,)
+    if len(sizes) not in (1, rank):
+        raise ValueError(f"{word} has {len(sizes)} numbers for {rank} axes")
+    for size in sizes:
+        if not isinstance(size, int) or isinstance(size, bool) or size < least:
+            raise ValueError(f"{word}={value!r}: whole numbers from {least} are expected")
+    return tuple(sizes)
+
+
+def _pads(value: object, rank: int) -> Pads:
+    return tuple((size, size) for size in _sizes(value, rank, "padding", least=0))
+
+
+def _sliding(arguments: _Arguments, rank: int) -> dict[str, Any]:
+    """Fields of a sliding window, within PyTorch's own limit of half the window's padding."""
+    kernel = _sizes(arguments["kernel_size"], rank, "kernel_size")
+    stride = arguments["stride"]
+    dilation = _sizes(arguments.get("dilation", 1), rank, "dilation")
+    padding = _pads(arguments.get("padding", 0), rank)
+    for axis in range(max(len(kernel), len(padding), len(dilation))):
+        extent = (kernel[axis % len(kernel)] - 1) * dilation[axis % len(dilation)] + 1
+        if padding[axis % len(padding)][0] > extent // 2:
+            raise ValueError(f"PyTorch allows padding of at most half the window, {extent // 2}")
+    return {
+        "kernel": kernel,
+        "stride": () if stride is None else _sizes(stride, rank, "stride"),
+        "padding": padding,
+        "dilation": dilation,
+        "ceil": bool(arguments["ceil_mode"]),
+    }
+
+
+def _max(arguments: _Arguments, rank: int) -> Stage:
+    return Stage(op="max", **_sliding(arguments, rank))
+
+
+def _avg(arguments: _Arguments, rank: int) -> Stage:
+    divisor = arguments["divisor_override"]
+    return Stage(
+        op="avg",
+        count="include" if arguments["count_include_pad"] else "exclude",
+        divisor=None if divisor is None else _sizes(divisor, 1, "divisor_override")[0],
+        **_sliding(arguments, rank),
+    )
+
+
+def _lp(arguments: _Arguments, rank: int) -> Stage:
+    norm = arguments["norm_type"]
+    if not isinstance(norm, int | float) or not 0 < norm < float("inf"):
+        raise ValueError("norm_type is a number above 0")
+    norm = int(norm) if float(norm).is_integer() else norm
+    return Stage(op="lp", own=(("norm", norm),), **_sliding(arguments, rank))
+
+
+def _adaptive(op: str) -> Callable[[_Arguments, int], Stage]:
+    def build(arguments: _Arguments, rank: int) -> Stage:
+        value = arguments["output_size"]
+        sizes = value if isinstance(value, tuple | list) else (value,)
+        if len(sizes) not in (1, rank):
+            raise ValueError(f"output_size has {len(sizes)} numbers for {rank} axes")
+        output = tuple(
+            None if size is None else _sizes(size, 1, "output_size")[0] for size in sizes
+        )
+        return Stage(op=op, placement="adaptive", output=output)
+
+    return build
+
+
+def _conv(arguments: _Arguments, rank: int) -> Stage:
+    if arguments["padding_mode"] != "zeros":
+        raise ValueError("only padding_mode='zeros' is known")
+    padding = arguments["padding"]
+    own: dict[str, Any] = {
+        "out": _sizes(arguments["out_channels"], 1, "out_channels")[0],
+        "channels": _sizes(arguments["in_channels"], 1, "in_channels")[0],
+        "groups": _sizes(arguments["groups"], 1, "groups")[0],
+    }
+    if arguments["bias"]:
+        own["bias"] = True
+    return Stage(
+        op="conv",
+        kernel=_sizes(arguments["kernel_size"], rank, "kernel_size"),
+        stride=_sizes(arguments["stride"], rank, "stride"),
+        padding=_conv_padding(padding, rank),
+        dilation=_sizes(arguments["dilation"], rank, "dilation"),
+        own=tuple(own.items()),
+    )
+
+
+def _conv_padding(padding: object, rank: int) -> Any:
+    if padding == "same":
+        return "same-upper"
+    return NO_PADDING if padding == "valid" else _pads(padding, rank)
+
+
+def _relu(_arguments: _Arguments, _rank: int) -> Stage:
+    return Stage(op="relu", placement="none")
+
+
+_SLIDING: Final = {"kernel_size": _REQUIRED, "stride": None, "padding": 0}
+_MAX: Final = {**_SLIDING, "dilation": 1, "return_indices": False, "ceil_mode": False}
+_AVG: Final = {**_SLIDING, "ceil_mode": False, "count_include_pad": True, "divisor_override": None}
+_LP: Final = {"norm_type": _REQUIRED, "kernel_size": _REQUIRED, "stride": None, "ceil_mode": False}
+_ADAPTIVE_MAX: Final = {"output_size": _REQUIRED, "return_indices": False}
+_ADAPTIVE_AVG: Final = {"output_size": _REQUIRED}
+_CONV: Final = {
+    "in_channels": _REQUIRED,
+    "out_channels": _REQUIRED,
+    "kernel_size": _REQUIRED,
+    "stride": 1,
+    "padding": 0,
+    "dilation": 1,
+    "groups": 1,
+    "bias": True,
+    "padding_mode": "zeros",
+}
+
+_RANKED: Final[dict[str, tuple[Mapping[str, Any], Callable[[_Arguments, int], Stage]]]] = {
+    "MaxPool": (_MAX, _max),
+    "AvgPool": (_AVG, _avg),
+    "LPPool": (_LP, _lp),
+    "AdaptiveMaxPool": (_ADAPTIVE_MAX, _adaptive("max")),
+    "AdaptiveAvgPool": (_ADAPTIVE_AVG, _adaptive("avg")),
+    "Conv": (_CONV, _conv),
+}
+_LAYERS: Final = {
+    "ReLU": ({"inplace": False}, _relu),
+    **{f"{name}{rank}d": layer for name, layer in _RANKED.items() for rank in (1, 2, 3)},
+}

@@ -1,0 +1,243 @@
+"""The stage language: text to Stage. What the text means is validated by Stage itself.
+
+SPEC = OP [":" SIZE | ":global"] { "," KEY "=" VALUE | "," FLAG }     a chain's may end in "*" N
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Any, Final
+
+from poolcli.errors import SpecError
+from poolcli.operations import OPERATIONS, Operation, Value, whole_number
+from poolcli.stages import PAD_MODES, Pads, Sizes, Stage
+
+MOST_REPEATS: Final = 1000
+"""A chain longer than this is a typing error."""
+
+_ALIASES: Final = {"s": "stride", "p": "pad", "d": "dilation"}
+_FLAGS: Final = ("ceil", "include-pad", "exclude-pad")
+_PARTS = re.compile(r'(?:[^,"]|"[^"]*")+')
+_REPEAT = re.compile(r"\*([^*\"]*)$")
+
+
+def parse_stage(spec: str) -> Stage:
+    """Read one stage; see :meth:`poolcli.stages.Stage.parse`."""
+    stages = parse_repeated(spec)
+    if len(stages) != 1:
+        raise SpecError(f"{spec} stands for {len(stages)} stages: parse it as a chain")
+    return stages[0]
+
+
+def parse_repeated(spec: str) -> tuple[Stage, ...]:
+    """Read a chain's spec, as many equal stages as its ``*N`` or ``repeat=N`` says.
+
+    >>> [str(stage) for stage in parse_repeated("max:2*2")]
+    ['max:2', 'max:2']
+    """
+    from poolcli.pytorch import is_layer, parse_layer
+
+    text, times = spec.strip(), 1
+    if not text:
+        raise SpecError("an empty stage: say what to do, as in max:2")
+    if found := _REPEAT.search(text):
+        times = _repeats(found[1], spec)
+        text = text[: found.start()].strip()
+    if is_layer(text):
+        return (parse_layer(text),) * times
+    stage, repeat = _parse_own(text)
+    if repeat is not None and found:
+        raise SpecError(f"{found[0]!r} in {spec}: repeat= says it already")
+    return (stage,) * (times if repeat is None else repeat)
+
+
+def _repeats(text: str, spec: str) -> int:
+    try:
+        times = whole_number(text.strip())
+    except ValueError as error:
+        raise SpecError(f"'*{text}' in {spec}: how often is {error}") from None
+    if times > MOST_REPEATS:
+        raise SpecError(f"'{text}' in {spec}: at most {MOST_REPEATS} repeats")
+    return times
+
+
+def _parse_own(spec: str) -> tuple[Stage, int | None]:
+    """Read poolcli's own spelling: the stage, and how often it is repeated if that is said."""
+    head, *rest = _split(spec)
+    name, colon, size = head.partition(":")
+    operation = _operation(name.strip(), spec)
+    values: dict[str, Any] = {"op": operation.name}
+    tokens = {"op": head}
+    own: dict[str, Value] = {}
+    repeat: int | None = None
+    if operation.family == "elementwise":
+        values["placement"] = "none"
+    if colon:
+        if size.strip() == "global":
+            values["placement"] = "global"
+        else:
+            values["kernel"] = _read(_sizes, size, head, spec)
+    for token in (part.strip() for part in rest):
+        key, equals, text = (part.strip() for part in token.partition("="))
+        key = _ALIASES.get(key, key)
+        if key in tokens:
+            raise SpecError(f"{token!r} in {spec}: {key} is given twice")
+        _require_known(operation, key, bool(equals), token, spec)
+        tokens[key] = token
+        if key == "repeat":
+            repeat = _repeats(text, spec)
+        elif not equals:
+            _set_flag(key, values, own)
+        elif known := operation.key(key):
+            own[key] = _read(known.read, _unquoted(text), token, spec)
+        else:
+            field, reader = _WINDOW_KEYS[key]
+            values[field] = _read(reader, text, token, spec)
+    if "out" in tokens and "out" not in own:
+        values["placement"] = "adaptive"
+    if "include-pad" in tokens and "exclude-pad" in tokens:
+        raise SpecError(f"'exclude-pad' in {spec}: it contradicts include-pad")
+    try:
+        return Stage(**values, own=tuple(own.items())), repeat
+    except SpecError as error:
+        token = tokens.get(error.key, head)
+        raise SpecError(f"{token!r} in {spec}: {error}", error.key) from None
+
+
+def _split(spec: str) -> list[str]:
+    """Split a spec at its commas, but for those inside double quotes."""
+    parts = _PARTS.findall(spec)
+    if ",".join(parts) != spec:
+        hint = "a quote is not closed" if spec.count('"') % 2 else "a part between commas is empty"
+        raise SpecError(f"{spec!r}: {hint}")
+    return parts
+
+
+def _unquoted(text: str) -> str:
+    quoted = len(text) > 1 and text[0] == text[-1] == '"'
+    return text[1:-1] if quoted else text
+
+
+def _operation(name: str, spec: str) -> Operation:
+    if name in OPERATIONS:
+        return OPERATIONS[name]
+    raise SpecError(f"{name!r} in {spec}: {nearest(name, OPERATIONS)}", "op")
+
+
+def nearest(word: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
+    """Return the mend for an unknown word: the nearest known one, or all of them.
+
+    >>> nearest("stide", ("stride", "pad"))
+    'did you mean stride?'
+    """
+    near = get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+
+
+def _require_known(operation: Operation, key: str, valued: bool, token: str, spec: str) -> None:
+    """Refuse a key that no operation has, that this one hasn't, or that is spelled otherwise."""
+    keys, flags = keys_of(operation)
+    if key in (keys if valued else flags):
+        return
+    word = key if valued else token.strip()
+    if key in keys:
+        raise SpecError(f"{word!r} in {spec}: {key} takes a value, as {key}=…")
+    if key in flags:
+        raise SpecError(f"{token.strip()!r} in {spec}: {key} is a flag, without a value")
+    owners = [other.name for other in OPERATIONS.values() if other.key(key)]
+    if owners:
+        raise SpecError(
+            f"{word!r} in {spec}: {operation.name} has no {key}, {', '.join(owners)} has"
+        )
+    raise SpecError(f"{word!r} in {spec}: {nearest(key, (*keys, *flags))}")
+
+
+def keys_of(operation: Operation) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Keys with a value, and flags, that a spec of this operation can have."""
+    own = tuple(key.name for key in operation.keys)
+    if operation.family == "elementwise":
+        return (*own, "repeat"), ()
+    if operation.family == "convolution":
+        shared = [key for key in _WINDOW_KEYS if key not in ("divisor", "out", "over")]
+        return (*shared, *own, "repeat"), ("bias",)
+    return (*_WINDOW_KEYS, *own, "repeat"), _FLAGS
+
+
+def _set_flag(key: str, values: dict[str, Any], own: dict[str, Value]) -> None:
+    if key == "ceil":
+        values["ceil"] = True
+    elif key == "bias":
+        own["bias"] = True
+    else:
+        values["count"] = key.removesuffix("-pad")
+
+
+def _read(reader: Callable[[str], Any], text: str, token: str, spec: str) -> Any:
+    try:
+        return reader(text.strip())
+    except ValueError as error:
+        raise SpecError(f"{token.strip()!r} in {spec}: expected {error}") from None
+
+
+def _sizes(text: str) -> Sizes:
+    try:
+        sizes = tuple(whole_number(part) for part in text.split("x"))
+    except ValueError:
+        sizes = ()
+    if not 1 <= len(sizes) <= _MOST_AXES:
+        raise ValueError("whole numbers above 0, one for all axes or one per axis (3 or 3x2)")
+    return sizes
+
+
+def _output(text: str) -> tuple[int | None, ...]:
+    parts = text.split("x")
+    if len(parts) > _MOST_AXES:
+        raise ValueError("at most three numbers, for D, H and W")
+    return tuple(None if part == "_" else _sizes(part)[0] for part in parts)
+
+
+def _padding(text: str) -> Pads | str:
+    if text in ("same", "same-upper"):
+        return "same-upper"
+    if text == "same-lower":
+        return text
+    if text == "valid":
+        return ((0, 0),)
+    pads = tuple(_pair(part) for part in text.split("x"))
+    if len(pads) > _MOST_AXES:
+        raise ValueError("at most three numbers, for D, H and W")
+    return pads
+
+
+def _pair(text: str) -> tuple[int, int]:
+    begin, dash, end = text.partition("-")
+    ends = (begin, end) if dash else (begin, begin)
+    if not all(part.isascii() and part.isdigit() and len(part) <= _MOST_DIGITS for part in ends):
+        raise ValueError("numbers (1, 1x2, 0-1, 0-1x1-2), same, same-lower or valid")
+    return int(ends[0]), int(ends[1])
+
+
+def _choice(*words: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"one of {', '.join(words)}; {nearest(text, words)}")
+        return text
+
+    return read
+
+
+_MOST_AXES = 3
+_MOST_DIGITS = 12
+
+_WINDOW_KEYS: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
+    "stride": ("stride", _sizes),
+    "pad": ("padding", _padding),
+    "dilation": ("dilation", _sizes),
+    "divisor": ("divisor", whole_number),
+    "pad-mode": ("pad_mode", _choice(*PAD_MODES)),
+    "out": ("output", _output),
+    "over": ("over_channels", lambda text: bool(_choice("channels")(text))),
+}
+"""The keys that say where windows lie: the stage's field, and how to read it."""

@@ -1,0 +1,300 @@
+"""Integer arithmetic of windows along one axis: lengths, positions, padding rules.
+
+Everything that poolcli knows about shapes rests on this file. A *rule* (:func:`sliding`,
+:func:`same`, :func:`adaptive`) takes an axis of a given length and returns a *bound window*, which
+says how many outputs there are and which input positions each of them looks at. The shape table,
+the receptive field, the costs and the kernels' slices are all read off bound windows.
+
+No NumPy here: plain integers, so that the calculator starts fast and never rounds.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from poolcli.errors import WindowError
+
+
+def _ceil_div(numerator: int, denominator: int) -> int:
+    return -(-numerator // denominator)
+
+
+@dataclass(frozen=True, slots=True)
+class Window(ABC):
+    """Windows bound to an axis: ``output`` of them over ``length`` input positions.
+
+    Positions below 0 or from ``length`` on are padding.
+    """
+
+    length: int
+    output: int
+
+    @property
+    @abstractmethod
+    def kernel(self) -> int:
+        """How many positions a window holds; the largest, where windows differ."""
+
+    @property
+    def stride(self) -> int | None:
+        """Distance between windows, or None where it varies."""
+        return None
+
+    @property
+    def dilation(self) -> int:
+        """Distance between the positions of one window."""
+        return 1
+
+    @property
+    def padding(self) -> tuple[int, int]:
+        """Declared padding at the begin and the end."""
+        return (0, 0)
+
+    @abstractmethod
+    def positions(self, index: int) -> range:
+        """Input positions of window ``index``, those in the padding included."""
+
+    @abstractmethod
+    def total_positions(self) -> int:
+        """Sum of all windows' sizes, padding included: what the costs are counted from."""
+
+    def present(self, index: int) -> range:
+        """Input positions of window ``index`` that are not padding."""
+        return _clip(self.positions(index), 0, self.length)
+
+    def counted(self, index: int) -> int:
+        """How many positions of window ``index`` an average that counts padding divides by.
+
+        Declared padding counts, what ceil mode hangs over it does not (ATen/native/Pool.h clips
+        the window to the padded input in the same way).
+        """
+        begin, end = self.padding
+        return len(_clip(self.positions(index), -begin, self.length + end))
+
+    def needed(self, first: int, last: int) -> tuple[int, int]:
+        """Input interval [low, high) that outputs ``first`` up to but not ``last`` are made from.
+
+        >>> Sliding(length=10, output=5, size=2, step=2).needed(1, 3)
+        (2, 6)
+        """
+        low = max(self.positions(first).start, 0)
+        final = self.positions(last - 1)
+        return low, max(low, min(final[-1] + 1, self.length))
+
+    def has_empty(self) -> bool:
+        """Whether any window holds nothing but padding."""
+        return False
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether every output is the input position of the same index."""
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Sliding(Window):
+    """Windows of one size at equal distances.
+
+    Window i holds the positions i·step - begin + j·spacing for j in 0..size-1.
+
+    >>> window = Sliding(length=5, output=3, size=3, step=2, begin=1, end=1)
+    >>> [list(window.positions(i)) for i in range(3)]
+    [[-1, 0, 1], [1, 2, 3], [3, 4, 5]]
+    >>> list(window.present(2))
+    [3, 4]
+    """
+
+    size: int
+    step: int
+    spacing: int = 1
+    begin: int = 0
+    end: int = 0
+
+    @property
+    def kernel(self) -> int:
+        return self.size
+
+    @property
+    def stride(self) -> int:
+        return self.step
+
+    @property
+    def dilation(self) -> int:
+        return self.spacing
+
+    @property
+    def padding(self) -> tuple[int, int]:
+        return (self.begin, self.end)
+
+    @property
+    def extent(self) -> int:
+        """The effective kernel: how many positions a window spans, (size - 1)·spacing + 1."""
+        return (self.size - 1) * self.spacing + 1
+
+    def positions(self, index: int) -> range:
+        start = index * self.step - self.begin
+        return range(start, start + self.extent, self.spacing)
+
+    def total_positions(self) -> int:
+        return self.output * self.size
+
+    def reach(self, tap: int) -> tuple[int, int]:
+        """Outputs [first, last) whose ``tap``-th position lies inside the input.
+
+        >>> Sliding(length=5, output=3, size=3, step=2, begin=1, end=1).reach(0)
+        (1, 3)
+        """
+        offset = tap * self.spacing - self.begin
+        first = min(max(0, _ceil_div(-offset, self.step)), self.output)
+        last = min(self.output, _ceil_div(self.length - offset, self.step))
+        return first, max(first, last)
+
+    def whole(self) -> range:
+        """Outputs whose windows hold no padding at all."""
+        first, _ = self.reach(0)
+        _, last = self.reach(self.size - 1)
+        return range(first, max(first, last))
+
+    def has_empty(self) -> bool:
+        whole = self.whole()
+        edges = (*range(whole.start), *range(whole.stop, self.output))
+        return any(not self.present(index) for index in edges)
+
+    @property
+    def is_identity(self) -> bool:
+        return self.size == 1 and self.step == 1 and self.begin == 0 and self.output == self.length
+
+
+@dataclass(frozen=True, slots=True)
+class Adaptive(Window):
+    """As many windows as asked: window i is [floor(i·n/o), ceil((i+1)·n/o)).
+
+    They overlap where the output does not divide the length (ATen/native/AdaptivePooling.h).
+
+    >>> window = Adaptive(length=5, output=3)
+    >>> [list(window.positions(i)) for i in range(3)]
+    [[0, 1], [1, 2, 3], [3, 4]]
+    """
+
+    @property
+    def kernel(self) -> int:
+        return max(len(self.positions(index)) for index in range(self.output))
+
+    def positions(self, index: int) -> range:
+        start = index * self.length // self.output
+        return range(start, _ceil_div((index + 1) * self.length, self.output))
+
+    def total_positions(self) -> int:
+        return sum(len(self.positions(index)) for index in range(self.output))
+
+    @property
+    def is_identity(self) -> bool:
+        return self.output == self.length
+
+
+def _clip(positions: range, low: int, high: int) -> range:
+    """The part of ``positions`` inside [low, high)."""
+    first = max(0, _ceil_div(low - positions.start, positions.step))
+    last = min(len(positions), _ceil_div(high - positions.start, positions.step))
+    return positions[first:last] if first < last else range(0)
+
+
+def output_length(padded: int, extent: int, stride: int) -> int:
+    """How many windows fit: floor((padded - extent) / stride) + 1; 0 or less where none does.
+
+    The rule of every framework, Dumoulin & Visin, "A guide to convolution arithmetic for deep
+    learning", 2016, relationship 6, with the dilation folded into ``extent``.
+
+    >>> output_length(224 + 2, 3, 2)
+    112
+    """
+    return (padded - extent) // stride + 1
+
+
+def ceil_output_length(padded: int, extent: int, stride: int, inside: int) -> int:
+    """The same rounded up, the last window starting below ``inside`` (length and leading padding).
+
+    ATen/native/Pool.h, pooling_output_shape_pad_lr.
+
+    >>> ceil_output_length(9 + 4, 4, 4, inside=9 + 2)
+    3
+    """
+    output = _ceil_div(padded - extent, stride) + 1
+    return output - 1 if (output - 1) * stride >= inside else output
+
+
+def sliding(  # noqa: PLR0913 - the seven numbers are what a sliding window is
+    length: int,
+    kernel: int,
+    stride: int,
+    *,
+    begin: int = 0,
+    end: int = 0,
+    dilation: int = 1,
+    ceil: bool = False,
+) -> Sliding:
+    """Bind a window with padding given in numbers to an axis of ``length``.
+
+    Raises
+    ------
+    WindowError
+        If not even one window fits.
+
+    Examples
+    --------
+    >>> sliding(224, 3, 2, begin=1, end=1).output
+    112
+    >>> sliding(3, 5, 1)
+    Traceback (most recent call last):
+        ...
+    poolcli.errors.WindowError: window 5 is larger than its input 3: a window of at most 3 fits
+    """
+    _require_positions(length)
+    extent = (kernel - 1) * dilation + 1
+    padded = length + begin + end
+    if ceil:
+        output = ceil_output_length(padded, extent, stride, length + begin)
+    else:
+        output = output_length(padded, extent, stride)
+    if output < 1:
+        raise WindowError(_too_large(length, kernel, dilation, padded))
+    return Sliding(length, output, kernel, stride, dilation, begin, end)
+
+
+def same(length: int, kernel: int, stride: int, *, dilation: int = 1, lower: bool) -> Sliding:
+    """Bind a window under TensorFlow's SAME rule: ceil(length / stride) outputs.
+
+    The padding is what they need; its odd position goes to the end, or with ``lower`` to the begin.
+    It is 0 where strides are wide enough to need none.
+
+    >>> same(224, 3, 2, lower=False).padding
+    (0, 1)
+    >>> same(224, 3, 2, lower=True).padding
+    (1, 0)
+    """
+    _require_positions(length)
+    output = _ceil_div(length, stride)
+    total = max((output - 1) * stride + (kernel - 1) * dilation + 1 - length, 0)
+    small, large = total // 2, total - total // 2
+    begin, end = (large, small) if lower else (small, large)
+    return Sliding(length, output, kernel, stride, dilation, begin, end)
+
+
+def adaptive(length: int, output: int | None) -> Adaptive:
+    """Bind as many windows as ``output`` asks; None keeps the axis as it is."""
+    _require_positions(length)
+    return Adaptive(length, length if output is None else output)
+
+
+def _require_positions(length: int) -> None:
+    if length < 1:
+        raise WindowError("the axis is empty: a window needs at least one position")
+
+
+def _too_large(length: int, kernel: int, dilation: int, padded: int) -> str:
+    extent = (kernel - 1) * dilation + 1
+    window = f"window {kernel}" if dilation == 1 else f"window {kernel} at dilation {dilation}"
+    spans = "" if dilation == 1 else f" (it spans {extent})"
+    source = f"its input {length}" if padded == length else f"its padded input {padded}"
+    fits = (padded - 1) // dilation + 1
+    return f"{window}{spans} is larger than {source}: a window of at most {fits} fits"
