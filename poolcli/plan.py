@@ -249,9 +249,9 @@ def plan_chain(
     *,
     layout: str | None = None,
     dtype: str = "float32",
-    keep_dtype: bool = False,
+    saved: str | None = None,
 ) -> Plan:
-    """Bind a chain to a shape. ``keep_dtype`` is for pictures: results go back to their range."""
+    """Bind a chain to a shape; ``saved`` is a dtype for all results, instead of each one's own."""
     layout = layout_of(len(shape), layout)
     if any(length < 0 for length in shape):
         raise PlanError(f"shape {'x'.join(map(str, shape))}: lengths can't be negative")
@@ -261,7 +261,7 @@ def plan_chain(
     current = shape
     for index, stage in enumerate(chain, start=1):
         rule = stage.operation.rule
-        result = result if keep_dtype else result_dtype(rule, result)
+        result = saved or result_dtype(rule, result)
         carried = carried_dtype(rule, carried)
         try:
             axes, windows = bind(stage, current, layout)

@@ -66,19 +66,10 @@ def _repeats(text: str, spec: str) -> int:
 def _parse_own(spec: str) -> tuple[Stage, int | None]:
     """Read poolcli's own spelling: the stage, and how often it is repeated if that is said."""
     head, *rest = _split(spec)
-    name, colon, size = head.partition(":")
-    operation = _operation(name.strip(), spec)
-    values: dict[str, Any] = {"op": operation.name}
+    operation, values = _read_head(head, spec)
     tokens = {"op": head}
     own: dict[str, Value] = {}
     repeat: int | None = None
-    if operation.family == "elementwise":
-        values["placement"] = "none"
-    if colon:
-        if size.strip() == "global":
-            values["placement"] = "global"
-        else:
-            values["kernel"] = _read(_sizes, size, head, spec)
     for token in (part.strip() for part in rest):
         key, equals, text = (part.strip() for part in token.partition("="))
         key = _ALIASES.get(key, key)
@@ -104,6 +95,20 @@ def _parse_own(spec: str) -> tuple[Stage, int | None]:
     except SpecError as error:
         token = tokens.get(error.key, head)
         raise SpecError(f"{token!r} in {spec}: {error}", error.key) from None
+
+
+def _read_head(head: str, spec: str) -> tuple[Operation, dict[str, Any]]:
+    """Read the operation, and the stage's fields that follow from what stands before the keys."""
+    name, colon, size = head.partition(":")
+    operation = _operation(name.strip(), spec)
+    values: dict[str, Any] = {"op": operation.name}
+    if operation.family == "elementwise":
+        values["placement"] = "none"
+    if colon and size.strip() == "global":
+        values["placement"] = "global"
+    elif colon:
+        values["kernel"] = _read(_sizes, size, head, spec)
+    return operation, values
 
 
 def _split(spec: str) -> list[str]:

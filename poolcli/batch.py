@@ -1,0 +1,268 @@
+"""Many inputs: every one planned and its results' names checked before the first is written."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal
+
+from poolcli.errors import InputError, OutputError, PlanError, PoolError, UsageError
+from poolcli.files import formats, names
+from poolcli.files.inputs import MAX_PIXELS, Source
+from poolcli.layouts import looks_channels_last
+from poolcli.maps import Header
+from poolcli.plan import Plan, Step, plan_chain
+from poolcli.stages import Chain
+
+if TYPE_CHECKING:
+    from poolcli.kernels.casts import Losses
+    from poolcli.kernels.views import Array
+
+Save = Literal["all", "last", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a run does with every input."""
+
+    output: Path | None = Path("pooled")
+    """Folder of the results; None where the last one goes to standard output."""
+    save: Save = "all"
+    format: str | None = None
+    template: str = names.DEFAULT_TEMPLATE
+    layout: str | None = None
+    dtype: str | None = None
+    sheet: str | None = None
+    force: bool = False
+    max_pixels: int = MAX_PIXELS
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Where one stage's result goes, and in which format; no path for standard output."""
+
+    step: Step
+    format: str
+    path: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One input, its plan, and where its results go."""
+
+    source: Source
+    header: Header
+    plan: Plan
+    results: tuple[Result, ...]
+    sheet: Path | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Every file that the job writes."""
+        paths = [result.path for result in self.results if result.path is not None]
+        return (*paths, *((self.sheet,) if self.sheet else ()))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one input. ``error`` is None where all went well."""
+
+    source: Source
+    job: Job | None = None
+    error: str | None = None
+    warnings: tuple[str, ...] = ()
+    written: tuple[Path, ...] = field(default=())
+
+
+def prepare(sources: Sequence[Source], chain: Chain, options: Options) -> list[Job | Outcome]:
+    """Plan every input, in order; one that can't be planned is an outcome with its error.
+
+    Raises
+    ------
+    UsageError
+        If any result's name is impossible, taken, or the output folder can't be written.
+    """
+    wanted = names.check_template(options.template, options.format)
+    prepared: list[Job | Outcome] = []
+    for source in sources:
+        try:
+            prepared.append(_plan(source, chain, options, wanted))
+        except (InputError, OutputError, PlanError) as error:
+            prepared.append(Outcome(source, error=str(error)))
+    _check_names([entry for entry in prepared if isinstance(entry, Job)], sources, options)
+    return prepared
+
+
+def _check_names(jobs: Sequence[Job], sources: Sequence[Source], options: Options) -> None:
+    inputs = [source.path for source in sources if source.path]
+    results = [
+        (job.source.name, result.path) for job in jobs for result in job.results if result.path
+    ]
+    if options.output is not None:
+        names.check_folder(options.output)
+        names.check_outputs(results, inputs, options.output, force=options.force)
+    if options.sheet is not None:
+        names.check_sheet(options.sheet, len(sources))
+        sheets = [(job.source.name, job.sheet) for job in jobs if job.sheet]
+        for _, sheet in sheets:
+            names.check_folder(sheet.parent)
+        reserved = [*inputs, *(path for _, path in results)]
+        names.check_outputs(sheets, reserved, None, force=options.force)
+
+
+def _plan(source: Source, chain: Chain, options: Options, wanted: str | None) -> Job:
+    header = source.read_header(options.layout, options.max_pixels)
+    plan = plan_chain(
+        chain,
+        header.shape,
+        layout=header.layout,
+        dtype=header.dtype,
+        saved=options.dtype or (header.dtype if header.is_image and wanted != "npy" else None),
+    )
+    saved = {"all": plan.steps, "last": plan.steps[-1:], "none": ()}[options.save]
+    results = []
+    for step in saved:
+        name = formats.choose(wanted, header, step.shape, step.dtype)
+        path = None
+        if options.output is not None:
+            suffix = formats.SUFFIXES[name]
+            file_name = names.result_name(options.template, source.file_name, step, suffix)
+            path = options.output / source.folder / file_name
+        results.append(Result(step, name, path))
+    return Job(source, header, plan, tuple(results), _sheet_path(source, options))
+
+
+def _sheet_path(source: Source, options: Options) -> Path | None:
+    if options.sheet is None:
+        return None
+    stem = names.stem(source.file_name)
+    return Path(names.fill(options.sheet, {"stem": stem, "name": source.file_name}))
+
+
+def planned(job: Job, options: Options) -> Outcome:
+    """Return the outcome of a run that only plans."""
+    return Outcome(job.source, job, warnings=_advice(job, options))
+
+
+def execute(job: Job, options: Options, stdout: BinaryIO | None = None) -> Outcome:
+    """Read one input, pool it, and write its results, each atomically.
+
+    A failure is an outcome, not an exception, so that the other inputs go on.
+    """
+    written: list[Path] = []
+    warnings = list(_advice(job, options))
+    try:
+        for path, warning in _pool_and_write(job, options, stdout):
+            if path is not None:
+                written.append(path)
+            if warning is not None:
+                warnings.append(warning)
+    except MemoryError:
+        reason = f"too large for this machine's memory ({job.plan.peak_bytes:,} bytes at once)"
+        return Outcome(job.source, job, reason, tuple(warnings), tuple(written))
+    except PoolError as error:
+        if isinstance(error, UsageError):
+            raise
+        return Outcome(job.source, job, str(error), tuple(warnings), tuple(written))
+    return Outcome(job.source, job, None, tuple(warnings), tuple(written))
+
+
+def _pool_and_write(
+    job: Job, options: Options, stdout: BinaryIO | None
+) -> Iterator[tuple[Path | None, str | None]]:
+    """Yield each path written and each warning, as they come."""
+    from poolcli import engine
+    from poolcli.kernels.casts import cast
+
+    array = job.source.read(options.max_pixels)
+    if array.shape != job.header.shape or array.dtype.name != job.header.dtype:
+        raise InputError("it changed while it was read")
+    results = {result.step.index: result for result in job.results}
+    shown = [("input", array)]
+    for step, carried in engine.run(job.plan, array):
+        if step.index not in results and job.sheet is None:
+            continue
+        saved, losses = cast(carried, step.dtype)
+        if warning := _loss_warning(losses, saved.size, step, asked=options.dtype is not None):
+            yield None, warning
+        if step.index in results:
+            yield from _write(results[step.index], saved, job.header.layout, options, stdout)
+        if job.sheet is not None:
+            shown.append((f"{step.index}  {step.spec}", saved))
+    if job.sheet is not None:
+        yield from _write_sheet(job.sheet, shown, job, options)
+
+
+def _write(
+    result: Result, array: Array, layout: str, options: Options, stdout: BinaryIO | None
+) -> Iterator[tuple[Path | None, str | None]]:
+    from poolcli.files import atomic
+
+    warning = None
+    if result.format != "npy":
+        from poolcli.files.pictures import draw
+
+        if not formats.holds(result.format, array.shape, layout, array.dtype.name):
+            array, layout, warning = draw(array, layout, result.format)
+    if warning:
+        yield None, f"stage {result.step.index} ({result.step.stage}): {warning}"
+    if result.path is None:
+        assert stdout is not None, "the caller gives it where there is no path"  # noqa: S101
+        encoded = io.BytesIO()
+        _encode(encoded, array, layout, result.format)
+        stdout.write(encoded.getbuffer())
+        return
+    with atomic.writing(result.path, replace=options.force) as stream:
+        _encode(stream, array, layout, result.format)
+    yield result.path, None
+
+
+def _encode(stream: BinaryIO, array: Array, layout: str, name: str) -> None:
+    if name == "npy":
+        from poolcli.files import arrays
+
+        arrays.write(stream, array)
+    else:
+        from poolcli.files import images
+
+        images.write(stream, array, layout, name)
+
+
+def _write_sheet(
+    path: Path, shown: list[tuple[str, Array]], job: Job, options: Options
+) -> Iterator[tuple[Path | None, str | None]]:
+    from poolcli.files import atomic, images
+    from poolcli.report.sheet import contact_sheet
+
+    title = job.source.file_name
+    sheet = contact_sheet([(title, shown[0][1]), *shown[1:]], job.header.layout)
+    name = formats.of_suffix(path.suffix)
+    assert name is not None, "check_sheet saw to it"  # noqa: S101
+    with atomic.writing(path, replace=options.force) as stream:
+        images.write(stream, sheet, "HWC", name)
+    yield path, None
+
+
+def _loss_warning(losses: Losses, size: int, step: Step, *, asked: bool) -> str | None:
+    """Say what a cast lost. Rounding to the image's own range is the rule, so it is not news."""
+    counts = {
+        "rounded": losses.rounded if asked else 0,
+        "saturated": losses.saturated,
+        "NaN made 0": losses.nan,
+    }
+    said = [f"{count:,} {what}" for what, count in counts.items() if count]
+    if not said:
+        return None
+    where = f"stage {step.index} ({step.stage})"
+    return f"{where}: of {size:,} values {', '.join(said)} to fit {step.dtype}"
+
+
+def _advice(job: Job, options: Options) -> tuple[str, ...]:
+    guessed = options.layout is None and not job.header.is_image
+    if guessed and looks_channels_last(job.header.shape, job.header.layout):
+        shape = "x".join(map(str, job.header.shape))
+        other = job.header.layout.replace("C", "") + "C"
+        return (f"{shape} is taken as {job.header.layout}: say --layout {other} if it is that",)
+    return ()

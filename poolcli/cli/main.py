@@ -1,0 +1,104 @@
+"""The program: its commands, loaded when they are asked for, and the one place where errors end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+from poolcli import __version__
+from poolcli.cli import console
+from poolcli.errors import PoolError, SpecError, UsageError
+
+_COMMANDS = ("run", "shape", "ops")
+
+FAILED = 1
+MISUSED = 2
+INTERRUPTED = 128 + signal.SIGINT
+TERMINATED = 128 + signal.SIGTERM
+
+
+class _Terminated(BaseException):
+    """The process is asked to end; like KeyboardInterrupt, nothing but the boundary catches it."""
+
+
+class _Commands(click.Group):
+    """Commands are modules of their name, imported only when needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - Click's signature
+        return list(_COMMANDS)
+
+    def get_command(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - Click's signature
+        cmd_name: str,
+    ) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command = import_module(f"poolcli.cli.{cmd_name}").command
+        return command if isinstance(command, click.Command) else None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def poolcli() -> None:
+    """Pool images and feature maps, and work out what pooling does to their shapes.
+
+    \b
+    poolcli run truck.png -s max:2 -s max:2
+    poolcli shape 3x224x224 -s max:3,stride=2,pad=1 -s avg:global
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the program and end the process with its exit status.
+
+    0 all done; 1 an input failed; 2 the command can't be carried out as typed; 130 interrupted;
+    143 terminated.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    debug = "--debug" in arguments
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        status = poolcli.main(arguments, prog_name="poolcli", standalone_mode=False) or 0
+        sys.stdout.flush()
+    except (click.Abort, KeyboardInterrupt):
+        status = _ended("interrupted", INTERRUPTED)
+    except _Terminated:
+        status = _ended("terminated", TERMINATED)
+    except BrokenPipeError:
+        # Whoever read the output has left. Python would complain once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = FAILED
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        status = MISUSED
+    except (click.ClickException, PoolError) as error:
+        if debug:
+            raise
+        misused = isinstance(error, click.ClickException | UsageError | SpecError)
+        console.error(_text(error))
+        status = MISUSED if misused else FAILED
+    sys.exit(status)
+
+
+def _text(error: click.ClickException | PoolError) -> str:
+    if not isinstance(error, click.ClickException):
+        return str(error)
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    hint = f" (see {context.command_path} --help)" if context else ""
+    return f"{error.format_message()}{hint}"
+
+
+def _terminate(_number: int, _frame: object) -> None:
+    raise _Terminated
+
+
+def _ended(how: str, status: int) -> int:
+    console.error(f"{how}; results so far are whole")
+    return status

@@ -1,0 +1,72 @@
+"""Options that several commands share, each defined once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from poolcli.dtypes import check_dtype
+from poolcli.errors import UsageError
+from poolcli.files.recipes import load, load_preset
+from poolcli.layouts import check_layout
+from poolcli.stages import Chain
+
+stages = click.option(
+    "-s",
+    "--stage",
+    "specs",
+    metavar="SPEC",
+    multiple=True,
+    help="A stage, as max:2 or avg:3,stride=2,pad=1; repeatable, in order. See poolcli ops.",
+)
+recipe = click.option(
+    "--recipe",
+    "recipe_file",
+    metavar="FILE.toml",
+    type=click.Path(path_type=Path),
+    help="A chain from a file; -s stages follow it.",
+)
+preset = click.option(
+    "--preset", metavar="NAME", help="A known network's chain, as vgg16; -s stages follow it."
+)
+layout = click.option(
+    "--layout",
+    metavar="LETTERS",
+    help="Axes of an array: N batch, C channels, D H W spatial. "
+    "Default: W, HW, CHW, NCHW or NCDHW by their number. Images know theirs.",
+)
+debug = click.option("--debug", is_flag=True, expose_value=False, help="Errors with a traceback.")
+
+
+def chain_of(
+    specs: tuple[str, ...],
+    recipe_file: Path | None,
+    preset_name: str | None,
+    layout_letters: str | None,
+) -> tuple[Chain, str | None]:
+    """Return the chain that a command line asks for, and the layout of its arrays.
+
+    Raises
+    ------
+    UsageError
+        If there is no stage, or both a recipe and a preset.
+    SpecError
+        If a spec, the recipe or the layout can't be read.
+    """
+    if recipe_file and preset_name:
+        raise UsageError("--recipe and --preset are two chains: give one")
+    stages_before: tuple[str, ...] = ()
+    loaded = load(recipe_file) if recipe_file else load_preset(preset_name) if preset_name else None
+    chain = Chain.parse(*stages_before, *specs)
+    if loaded is not None:
+        chain = Chain((*loaded.chain, *chain))
+        layout_letters = layout_letters or loaded.layout
+    if not len(chain):
+        raise UsageError("no stage: say what to do, as -s max:2")
+    return chain, None if layout_letters is None else check_layout(layout_letters)
+
+
+def checked_dtype(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """Check a dtype option's value."""
+    return None if value is None else check_dtype(value)

@@ -1,0 +1,116 @@
+"""``poolcli shape``: the calculator."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from poolcli.cli import options
+from poolcli.errors import InputError, PlanError, PoolError, UsageError
+from poolcli.plan import plan_chain
+
+if TYPE_CHECKING:
+    from poolcli.plan import Plan
+    from poolcli.stages import Chain
+
+_SHAPE = re.compile(r"\d{1,12}(?:[x,]\d{1,12})*", re.ASCII)
+
+
+@click.command("shape")
+@click.argument("target", metavar="SHAPE|FILE")
+@options.stages
+@options.recipe
+@options.preset
+@options.layout
+@click.option(
+    "--dtype",
+    metavar="DTYPE",
+    callback=options.checked_dtype,
+    help="The input's dtype, for memory; default float32, of a file its own.",
+)
+@click.option("--json", "form", flag_value="json", help="One JSON object.")
+@click.option("--csv", "form", flag_value="csv", help="A CSV row per stage.")
+@click.option("--markdown", "form", flag_value="markdown", help="The table in Markdown.")
+@click.option("--explain", "form", flag_value="explain", help="Every formula with its numbers.")
+@options.debug
+def command(  # noqa: PLR0913 - a parameter per option of the command line
+    *,
+    target: str,
+    specs: tuple[str, ...],
+    recipe_file: Path | None,
+    preset: str | None,
+    layout: str | None,
+    dtype: str | None,
+    form: str | None,
+) -> int:
+    """Work out shapes, receptive fields and costs, without touching a pixel.
+
+    SHAPE is numbers joined by x, as 3x224x224; of a FILE only the header is read.
+
+    \b
+    poolcli shape 3x224x224 -s max:3,stride=2,pad=1 -s avg:global
+    poolcli shape 3x224x224 --preset vgg16
+    poolcli shape 1x224x224x3 --layout NHWC -s "AvgPool2d(2)" --explain
+    """
+    chain, letters = options.chain_of(specs, recipe_file, preset, layout)
+    plan = _plan(target, chain, letters, dtype)
+    _print(plan, target, form)
+    return 0
+
+
+def _plan(target: str, chain: Chain, layout: str | None, dtype: str | None) -> Plan:
+    if _SHAPE.fullmatch(target):
+        shape = tuple(int(length) for length in re.split("[x,]", target))
+        return plan_chain(chain, shape, layout=layout, dtype=dtype or "float32")
+    if target == "-" or Path(target).is_dir():
+        raise UsageError(f"{target}: expected a shape, as 3x224x224, or one file")
+    try:
+        return _plan_file(target, chain, layout, dtype)
+    except InputError as error:
+        hint = "" if Path(target).exists() else ", nor a shape, as 3x224x224"
+        raise InputError(f"{target}: {error}{hint}") from error
+    except PoolError as error:
+        raise PlanError(f"{target}: {error}") from error
+
+
+def _plan_file(target: str, chain: Chain, layout: str | None, dtype: str | None) -> Plan:
+    from poolcli.files.inputs import Source
+
+    header = Source(target).read_header(layout)
+    return plan_chain(
+        chain,
+        header.shape,
+        layout=header.layout,
+        dtype=dtype or header.dtype,
+        saved=(dtype or header.dtype) if header.is_image else None,
+    )
+
+
+def _print(plan: Plan, target: str, form: str | None) -> None:
+    if form is None:
+        from poolcli.report.tables import print_plan
+        from poolcli.report.words import printable
+
+        print_plan(plan, printable(target))
+        return
+    if form == "json":
+        from poolcli.report.machine import plan_facts, to_json
+
+        text = to_json(plan_facts(plan)) + "\n"
+    elif form == "csv":
+        from poolcli.report.machine import to_csv
+
+        text = to_csv(plan)
+    elif form == "markdown":
+        from poolcli.report.words import to_markdown
+
+        text = to_markdown(plan)
+    else:
+        from poolcli.report.explain import explain
+
+        text = explain(plan)
+    sys.stdout.write(text)

@@ -1,0 +1,1 @@
+"""The edge: files in and out. Pillow is known in :mod:`poolcli.files.images` alone."""

@@ -1,0 +1,140 @@
+"""``.npy`` files, read a part at a time and never mapped, never unpickled.
+
+Format: numpy.lib.format, "NumPy Enhancement Proposal 1", versions 1.0 to 3.0.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import struct
+from dataclasses import dataclass
+from math import prod
+from typing import Any, BinaryIO, Final
+
+import numpy as np
+
+from poolcli.dtypes import ITEM_SIZES
+from poolcli.errors import InputError
+from poolcli.files.inputs import ARRAY_MAGIC
+from poolcli.kernels.views import Array
+
+_PART: Final = 1 << 24
+"""Bytes read at once."""
+_LONGEST_HEADER: Final = 10_000
+"""NumPy's own limit; a longer one is an attack on the parser."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayHeader:
+    """What an ``.npy`` file says of its array."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fortran_order: bool
+
+    @property
+    def name(self) -> str:
+        """The dtype's name, whatever its byte order."""
+        return self.dtype.newbyteorder("=").name
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the elements take."""
+        return prod(self.shape) * self.dtype.itemsize
+
+
+def read_header(stream: BinaryIO) -> ArrayHeader:
+    """Read the header, leaving the stream at the first element.
+
+    Raises
+    ------
+    InputError
+        If it is broken, promises more than the file holds, or holds something that is not numbers.
+    """
+    header = _parse(_header_text(stream))
+    _refuse_what_is_not_numbers(header)
+    position = stream.tell()
+    held = stream.seek(0, os.SEEK_END) - position
+    stream.seek(position)
+    if held < header.nbytes:
+        raise InputError(
+            f"truncated: its header promises {header.nbytes:,} bytes of elements, it holds {held:,}"
+        )
+    return header
+
+
+def read_elements(stream: BinaryIO, header: ArrayHeader) -> Array:
+    """Read the elements behind the header as a new C-ordered array in the machine's byte order."""
+    shape = header.shape[::-1] if header.fortran_order else header.shape
+    array = np.empty(shape, header.dtype)
+    if array.size:
+        buffer = array.reshape(-1).view(np.uint8).data
+        filled = 0
+        while filled < len(buffer):
+            count = stream.readinto(buffer[filled : filled + _PART])  # type: ignore[attr-defined] # every binary file has it
+            if not count:
+                raise InputError(f"truncated: it ends after {filled:,} of {len(buffer):,} bytes")
+            filled += count
+    if header.dtype.kind == "b":
+        array = array.view(np.uint8) != 0
+    if not header.dtype.isnative:
+        array = array.byteswap(inplace=True).view(header.dtype.newbyteorder("="))
+    return np.ascontiguousarray(array.T) if header.fortran_order else array
+
+
+def write(stream: BinaryIO, array: Array) -> None:
+    """Write an array as ``.npy``."""
+    np.lib.format.write_array(stream, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def _header_text(stream: BinaryIO) -> str:
+    start = stream.read(len(ARRAY_MAGIC) + 2)
+    if len(start) < len(ARRAY_MAGIC) + 2 or not start.startswith(ARRAY_MAGIC):
+        raise InputError("not an .npy array: it does not begin as one")
+    major = start[-2]
+    if major not in (1, 2, 3):
+        raise InputError(f"an .npy of version {major}, of which 1 to 3 are known")
+    size_format = "<H" if major == 1 else "<I"
+    size_bytes = stream.read(struct.calcsize(size_format))
+    if len(size_bytes) < struct.calcsize(size_format):
+        raise InputError("truncated: it ends within its header")
+    size = struct.unpack(size_format, size_bytes)[0]
+    if size > _LONGEST_HEADER:
+        raise InputError(f"its header claims {size:,} bytes; at most {_LONGEST_HEADER:,} are read")
+    text = stream.read(size)
+    if len(text) < size:
+        raise InputError("truncated: it ends within its header")
+    try:
+        return text.decode("utf-8" if major == 3 else "latin-1")  # noqa: PLR2004 - version 3.0
+    except UnicodeDecodeError:
+        raise InputError("its header is not text") from None
+
+
+def _parse(text: str) -> ArrayHeader:
+    try:
+        # Python 2 wrote long integers as 3L.
+        said = ast.literal_eval(re.sub(r"\b(\d+)L\b", r"\1", text).strip())
+        shape, order = said["shape"], said["fortran_order"]
+        dtype = np.dtype(said["descr"])
+    except (SyntaxError, ValueError, TypeError, KeyError, RecursionError, MemoryError):
+        raise InputError("its header can't be read as an .npy header") from None
+    lengths_fit = isinstance(shape, tuple) and all(
+        isinstance(length, int) and not isinstance(length, bool) and length >= 0 for length in shape
+    )
+    if not lengths_fit or not isinstance(order, bool):
+        raise InputError("its header can't be read as an .npy header")
+    return ArrayHeader(shape, dtype, order)
+
+
+def _refuse_what_is_not_numbers(header: ArrayHeader) -> None:
+    dtype = header.dtype
+    if dtype.hasobject:
+        raise InputError("it holds pickled Python objects, which are never loaded: save numbers")
+    if dtype.names is not None:
+        raise InputError(f"a structured array: save one of its fields ({', '.join(dtype.names)})")
+    if dtype.kind == "c":
+        raise InputError("complex numbers have no order: save their real part or magnitude")
+    if header.name not in ITEM_SIZES:
+        raise InputError(f"dtype {dtype}: known are {', '.join(ITEM_SIZES)}")

@@ -1,0 +1,71 @@
+"""Atomic writes: a result is whole under its name, or absent."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from poolcli.errors import OutputError
+
+_COUNTER: Final = itertools.count()
+_NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
+
+
+@contextmanager
+def writing(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
+    """Open a temporary file beside ``path``; on leaving without an error it takes that name.
+
+    The file's mode follows the umask. Without ``replace`` a file that has appeared under the name
+    in the meantime is kept, and OutputError raised.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.parent / _temporary_name()
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
+        with open(descriptor, "wb") as stream:  # noqa: PTH123 - from a descriptor
+            yield stream
+        _publish(temporary, path, replace=replace)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+_BINARY: Final = getattr(os, "O_BINARY", 0)
+
+
+def _temporary_name() -> str:
+    """Name the host and the process, so that what a killed run left can be told from live ones."""
+    host = "".join(mark for mark in socket.gethostname() if mark.isalnum() or mark in "-.")[:64]
+    return f".poolcli-{host}-{os.getpid()}-{next(_COUNTER)}.tmp"
+
+
+def _publish(temporary: Path, path: Path, *, replace: bool) -> None:
+    if replace:
+        temporary.replace(path)
+        return
+    try:
+        # A hard link fails where the name exists; a rename would replace it.
+        path.hardlink_to(temporary)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, "exists") from None
+        temporary.replace(path)
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    if isinstance(error, FileExistsError):
+        return OutputError(f"{path} exists: give --force to replace it")
+    return OutputError(f"{path} can't be written: {error.strerror or error}")

@@ -1,0 +1,94 @@
+"""Result formats: their suffixes, and what each can hold. No NumPy, no Pillow."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from poolcli.errors import OutputError
+from poolcli.maps import Header
+
+SUFFIXES: Final = {"png": ".png", "npy": ".npy", "tiff": ".tiff", "webp": ".webp", "jpg": ".jpg"}
+
+_OWN_NAMES: Final = {"jpeg": "jpg", "mpo": "jpg"}
+_MOST_CHANNELS: Final = 4
+_GREY_DTYPES: Final = {
+    "png": ("uint8", "uint16"),
+    "tiff": ("uint8", "uint16", "int32", "float32"),
+    "webp": ("uint8",),
+    "jpg": ("uint8",),
+}
+
+_IMAGE_SUFFIXES: Final = frozenset(
+    {".apng", ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"}
+    | {".pbm", ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".sgi", ".tga", ".tif", ".tiff"}
+    | {".webp"}
+)
+KNOWN_SUFFIXES: Final = _IMAGE_SUFFIXES | {".npy"}
+"""What is taken for an input when a folder is read."""
+
+
+def of_suffix(suffix: str) -> str | None:
+    """Return the format that a result's suffix stands for.
+
+    >>> of_suffix(".TIF"), of_suffix(".gif")
+    ('tiff', None)
+    """
+    shorthands = {".tif": ".tiff", ".jpeg": ".jpg"}
+    plain = shorthands.get(suffix.lower(), suffix.lower())
+    return next((name for name, known in SUFFIXES.items() if known == plain), None)
+
+
+def is_picture(shape: tuple[int, ...], layout: str) -> bool:
+    """Whether the axes are those of an image: HW, or HWC of 1 to 4 channels; N in front or not."""
+    plain = layout.removeprefix("N")
+    return plain == "HW" or (plain == "HWC" and 1 <= shape[-1] <= _MOST_CHANNELS)
+
+
+def holds(name: str, shape: tuple[int, ...], layout: str, dtype: str) -> bool:
+    """Whether a format holds such a result as it is.
+
+    >>> holds("png", (4, 4, 3), "HWC", "uint8"), holds("jpg", (4, 4, 4), "HWC", "uint8")
+    (True, False)
+    """
+    if name == "npy":
+        return True
+    if 0 in shape or not is_picture(shape, layout):
+        return False
+    channels = shape[-1] if layout.endswith("C") else 1
+    if name == "jpg" and (layout.startswith("N") or channels in (2, 4)):
+        return False
+    return dtype in (_GREY_DTYPES[name] if channels == 1 else ("uint8",))
+
+
+def can_draw(name: str, shape: tuple[int, ...], layout: str) -> bool:
+    """Whether a format can show an array as a picture; see :mod:`poolcli.files.pictures`."""
+    alpha = layout == "HWC" and shape[-1] in (2, 4)
+    return 0 not in shape and not (name == "jpg" and alpha)
+
+
+def choose(requested: str | None, header: Header, shape: tuple[int, ...], dtype: str) -> str:
+    """Return the format of a result: the one asked for, or the default for its input.
+
+    Raises
+    ------
+    OutputError
+        If the format asked for can't hold the result.
+
+    Examples
+    --------
+    >>> photo = Header((4, 4, 3), "HWC", "uint8", "jpeg")
+    >>> [choose(name, photo, (2, 2, 3), "uint8") for name in (None, "same", "npy")]
+    ['png', 'jpg', 'npy']
+    """
+    if requested is None:
+        names = ("png", "tiff", "npy") if header.is_image else ("npy",)
+        return next(name for name in names if holds(name, shape, header.layout, dtype))
+    name = _OWN_NAMES.get(header.format, header.format) if requested == "same" else requested
+    if name not in SUFFIXES:
+        known = ", ".join(SUFFIXES)
+        raise OutputError(f"results can't be written as {name}: say --format with one of {known}")
+    fits = holds(name, shape, header.layout, dtype)
+    if not fits and (header.is_image or not can_draw(name, shape, header.layout)):
+        size = "x".join(map(str, shape))
+        raise OutputError(f"{name} can't hold {dtype} {header.layout} {size}: say --format npy")
+    return name

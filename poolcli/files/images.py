@@ -1,0 +1,167 @@
+"""Images through Pillow, the only module that knows it.
+
+Every mode becomes one whose numbers can be computed with: palettes their colours, mode 1 grey,
+CMYK, LAB, YCbCr and HSV become RGB. EXIF orientation is applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Final
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps, ImageSequence, UnidentifiedImageError
+
+from poolcli.errors import InputError
+from poolcli.kernels.views import Array
+from poolcli.maps import Header
+
+# The limit is checked here, as an error that names the flag, not a warning on the way.
+Image.MAX_IMAGE_PIXELS = None
+
+_PLAIN: Final = {
+    "1": "L",
+    "L": "L",
+    "LA": "LA",
+    "La": "LA",
+    "P": "RGB",
+    "PA": "RGBA",
+    "RGB": "RGB",
+    "RGBX": "RGB",
+    "RGBA": "RGBA",
+    "RGBa": "RGBA",
+    "CMYK": "RGB",
+    "YCbCr": "RGB",
+    "LAB": "RGB",
+    "HSV": "RGB",
+    "I": "I",
+    "F": "F",
+    "I;16": "I;16",
+    "I;16L": "I;16",
+    "I;16B": "I;16",
+    "I;16N": "I;16",
+}
+"""The mode that each of Pillow's modes is computed in."""
+_TRANSPARENT: Final = {"L": "LA", "RGB": "RGBA"}
+_DTYPES: Final = {"I": "int32", "F": "float32", "I;16": "uint16"}
+_CHANNELS: Final = {"LA": 2, "RGB": 3, "RGBA": 4}
+_ANIMATED: Final = ("gif", "png", "tiff", "webp")
+_ORIENTATION: Final = 0x0112
+_SIDEWAYS: Final = (5, 6, 7, 8)
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    mode: str
+    frames: int
+    header: Header
+
+
+def read_header(stream: BinaryIO, max_pixels: int) -> Header:
+    """Read what an image is, without decoding its pixels.
+
+    Raises
+    ------
+    InputError
+        If it is no image, has more pixels than ``max_pixels``, or bits that Pillow would drop.
+    """
+    with _opened(stream) as image:
+        return _facts(image, max_pixels).header
+
+
+def read_pixels(stream: BinaryIO, max_pixels: int) -> Array:
+    """Decode an image, all its frames where it has several."""
+    with _opened(stream) as image:
+        facts = _facts(image, max_pixels)
+        if facts.frames == 1:
+            return _pixels(image, facts.mode)
+        frames = [_pixels(frame, facts.mode) for frame in ImageSequence.Iterator(image)]
+        for number, frame in enumerate(frames, start=1):
+            if frame.shape != frames[0].shape:
+                raise InputError(f"frame {number} has another size than the first")
+        return np.stack(frames)
+
+
+def write(stream: BinaryIO, array: Array, layout: str, name: str) -> None:
+    """Encode an array of a dtype and layout that the format ``name`` holds."""
+    frames = array if layout.startswith("N") else array[np.newaxis]
+    if layout.endswith("C") and array.shape[-1] == 1:
+        frames = frames[..., 0]
+    first, *rest = [Image.fromarray(np.ascontiguousarray(frame)) for frame in frames]
+    options = {**_ENCODERS[name], **({"save_all": True, "append_images": rest} if rest else {})}
+    if name == "tiff" and array.dtype.kind == "f":
+        options["compression"] = "raw"  # Pillow can't deflate floats
+    first.save(stream, **options)
+
+
+_ENCODERS: Final[dict[str, dict[str, Any]]] = {
+    "png": {"format": "PNG"},
+    "tiff": {"format": "TIFF", "compression": "tiff_adobe_deflate"},
+    "webp": {"format": "WEBP", "lossless": True, "exact": True},
+    "jpg": {"format": "JPEG", "quality": 90},
+}
+
+
+@contextmanager
+def _opened(stream: BinaryIO) -> Iterator[Image.Image]:
+    """Open an image; whatever Pillow makes of broken bytes is one kind of error."""
+    try:
+        with Image.open(stream) as image:
+            yield image
+    except InputError:
+        raise
+    except UnidentifiedImageError:
+        raise InputError("neither an image that Pillow can read nor an .npy array") from None
+    except MemoryError:
+        raise InputError("too large for this machine's memory") from None
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"a broken image: {reason}") from error
+
+
+def _facts(image: Image.Image, max_pixels: int) -> _Facts:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise InputError(
+            f"{width}×{height} are more than {max_pixels:,} pixels: "
+            "raise --max-pixels if you trust the file"
+        )
+    _refuse_dropped_bits(image)
+    mode = _PLAIN.get(image.mode)
+    if mode is None:
+        raise InputError(f"Pillow's mode {image.mode} is not known")
+    if "transparency" in image.info and image.mode in ("1", "L", "P", "RGB"):
+        mode = _TRANSPARENT[mode]
+    if image.getexif().get(_ORIENTATION) in _SIDEWAYS:
+        width, height = height, width
+    name = (image.format or "").lower()
+    frames = getattr(image, "n_frames", 1) if name in _ANIMATED else 1
+    shape = (*((frames,) if frames > 1 else ()), height, width)
+    layout = "NHW" if frames > 1 else "HW"
+    if mode in _CHANNELS:
+        shape, layout = (*shape, _CHANNELS[mode]), layout + "C"
+    return _Facts(mode, frames, Header(shape, layout, _DTYPES.get(mode, "uint8"), name))
+
+
+def _refuse_dropped_bits(image: Image.Image) -> None:
+    """Refuse 16-bit colour, which Pillow would read as 8-bit without a word."""
+    raw_modes = [str(tile.args) for tile in getattr(image, "tile", ())]
+    if not image.mode.startswith("I") and any(";16" in raw for raw in raw_modes):
+        raise InputError(
+            "16 bits a channel in colour, of which Pillow reads 8: save it as an .npy array first"
+        )
+
+
+def _pixels(image: Image.Image, mode: str) -> Array:
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode == "LAB":
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(upright, lab, srgb, outputMode="RGB")
+        assert converted is not None, "not in place"  # noqa: S101 - narrows Pillow's annotation
+        upright = converted
+    elif mode not in (upright.mode, "I;16"):
+        upright = upright.convert(mode)
+    array = np.array(upright)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)

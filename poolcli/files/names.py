@@ -1,0 +1,153 @@
+"""Names of results: made from a template, checked before anything is written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePath
+from string import Formatter
+from typing import Final
+
+from poolcli.errors import UsageError
+from poolcli.files.formats import SUFFIXES, of_suffix
+from poolcli.plan import Step
+
+DEFAULT_TEMPLATE: Final = "{stem}.{index}-{label}{ext}"
+FIELDS: Final = ("stem", "name", "index", "label", "op", "ext")
+
+
+def result_name(template: str, file_name: str, step: Step, suffix: str) -> str:
+    """Return the name of a stage's result, relative to the output folder.
+
+    >>> from poolcli.plan import plan
+    >>> step = plan((4, 4), "max:2").steps[0]
+    >>> result_name(DEFAULT_TEMPLATE, "truck.png", step, ".png")
+    'truck.1-max2x2.png'
+    """
+    values: dict[str, str | int] = {
+        "stem": stem(file_name),
+        "name": file_name,
+        "index": step.index,
+        "label": step.label,
+        "op": step.stage.op,
+        "ext": suffix,
+    }
+    return fill(template, values)
+
+
+def stem(file_name: str) -> str:
+    """Return a file's name without its suffix."""
+    return PurePath(file_name).stem or file_name
+
+
+def fill(template: str, values: Mapping[str, str | int]) -> str:
+    """Fill a template's fields in; nothing but plain fields is known to it.
+
+    Raises
+    ------
+    UsageError
+        If the template can't be read or has an unknown field.
+    """
+    filled = []
+    try:
+        for literal, name, form, conversion in Formatter().parse(template):
+            filled.append(literal)
+            if name is None:
+                continue
+            if name not in values or conversion:
+                known = ", ".join(f"{{{known}}}" for known in values)
+                raise UsageError(f"{{{name}}} in the template {template}: known are {known}")
+            filled.append(format(values[name], form or ""))
+    except ValueError as error:
+        raise UsageError(f"template {template}: {error}") from None
+    return "".join(filled)
+
+
+def check_template(template: str, requested: str | None) -> str | None:
+    """Check a name template, and return the format that its suffix asks for, if it has one.
+
+    Raises
+    ------
+    UsageError
+        If it leads out of the output folder, names nothing, or contradicts ``--format``.
+    """
+    example = fill(template, {name: f".{name}" if name == "ext" else 1 for name in FIELDS})
+    path = PurePath(example)
+    if path.is_absolute() or ".." in path.parts or not path.name or example.endswith("/"):
+        raise UsageError(f"template {template}: results stay inside the output folder")
+    suffix = path.suffix.lower()
+    if suffix == ".ext":
+        return requested
+    named = of_suffix(suffix)
+    if named is None:
+        raise UsageError(f"template {template}: end it in {{ext}} or one of {_suffixes()}")
+    if requested not in (None, named):
+        raise UsageError(f"template {template}: its suffix contradicts --format {requested}")
+    return named
+
+
+def check_sheet(template: str, inputs: int) -> None:
+    """Check where contact sheets go.
+
+    Raises
+    ------
+    UsageError
+        If the suffix is no picture's, or several inputs would share one sheet.
+    """
+    if of_suffix(PurePath(template).suffix) in (None, "npy"):
+        raise UsageError(f"--sheet {template}: end it in .png, .jpg, .webp or .tiff")
+    if inputs > 1 and not any(f"{{{field}}}" in template for field in ("stem", "name")):
+        raise UsageError(f"--sheet {template}: several inputs need {{stem}} in it")
+
+
+def _suffixes() -> str:
+    return " ".join(SUFFIXES.values())
+
+
+def check_outputs(
+    results: Iterable[tuple[str, Path]], inputs: Iterable[Path], folder: Path | None, *, force: bool
+) -> None:
+    """Check all results' places at once: ``results`` are pairs of an input's name and a path.
+
+    Raises
+    ------
+    UsageError
+        If two results share a name, one is an input, exists without ``force``, or lies outside
+        ``folder``, if one is given, once links are followed.
+    """
+    taken: dict[str, str] = {}
+    reading = {os.path.realpath(path) for path in inputs}
+    inside = os.path.realpath(folder) if folder is not None else os.sep
+    for source, path in results:
+        place = os.path.realpath(path)
+        if os.path.commonpath([inside, place]) != inside:
+            raise UsageError(f"{path} lies outside the output folder {folder}")
+        if place in reading:
+            raise UsageError(f"{path} is an input: choose another --output or --name")
+        if place in taken:
+            both = (
+                f"{taken[place]} and {source}" if taken[place] != source else f"stages of {source}"
+            )
+            raise UsageError(f"{path} is the result of {both}: tell them apart by --name")
+        taken[place] = source
+        if os.path.lexists(path) and not force:
+            raise UsageError(f"{path} exists: give --force to replace it, or another --output")
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder: choose another --output or --name")
+
+
+def check_folder(folder: Path) -> None:
+    """Check that results can be written to a folder, which may not exist yet.
+
+    Raises
+    ------
+    UsageError
+        If it, or the nearest folder above it that exists, is no folder or can't be written.
+    """
+    nearest = folder
+    while not os.path.lexists(nearest) and nearest != nearest.parent:
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise UsageError(f"the output folder {folder} can't be made: {nearest} is not a folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UsageError(f"the output folder {folder} can't be written: no permission in {nearest}")

@@ -1,0 +1,88 @@
+"""Arrays as pictures: grey and colour maps as they are, others as a mosaic of their channels."""
+
+from __future__ import annotations
+
+from math import ceil, sqrt
+from typing import Final
+
+import numpy as np
+
+from poolcli.files.formats import holds, is_picture
+from poolcli.kernels.casts import cast
+from poolcli.kernels.views import Array
+from poolcli.layouts import SPATIAL
+
+_GAP: Final = 1
+"""Pixels between the tiles of a mosaic."""
+
+
+def draw(array: Array, layout: str, name: str) -> tuple[Array, str, str | None]:
+    """Return an array as one that the picture format ``name`` holds: array, layout, and a warning.
+
+    HW, and HWC of 1 to 4 channels, keep their values; those beyond 0..255 saturate, with a warning,
+    where the format needs it. Any other map becomes a grey mosaic, a tile for each of its planes,
+    whose values are stretched together to 0..255 unless they are bytes.
+    """
+    if layout in ("HW", "HWC") and is_picture(array.shape, layout):
+        if array.dtype == bool:
+            return np.where(array, np.uint8(255), np.uint8(0)), layout, None
+        if holds(name, array.shape, layout, array.dtype.name):
+            return array, layout, None
+        kept, losses = cast(array, "uint8")
+        lost = losses.saturated + losses.nan
+        warning = f"{lost:,} of {array.size:,} values lie outside 0..255" if lost else None
+        return kept, layout, warning
+    drawn, layout = stretched(array, layout)
+    if array.dtype == np.uint8:
+        return drawn, layout, None
+    low, high = extremes(array)
+    return drawn, layout, f"drawn with {low:.4g} as black and {high:.4g} as white"
+
+
+def stretched(array: Array, layout: str) -> tuple[Array, str]:
+    """Return any map as bytes laid out HW or HWC, its least value black, its greatest white."""
+    low, high = extremes(array)
+    shades = array if array.dtype == np.uint8 else _stretch(array, low, high)
+    if layout in ("HW", "HWC") and is_picture(array.shape, layout):
+        return shades, layout
+    return mosaic(planes(shades, layout)), "HW"
+
+
+def planes(array: Array, layout: str) -> Array:
+    """Return the H×W planes of a map, one after the other: batch, channels, depth in layout order.
+
+    >>> planes(np.zeros((2, 3, 5, 7)), "NCHW").shape, planes(np.zeros(7), "W").shape
+    ((6, 5, 7), (1, 1, 7))
+    """
+    last = [axis for axis, letter in enumerate(layout) if letter in SPATIAL[1:]]
+    height, width = (("H" in layout), ("W" in layout))
+    moved = np.moveaxis(array, sorted(last, key=lambda axis: layout[axis]), range(-len(last), 0))
+    rows = moved.shape[-2] if height and width else (moved.shape[-1] if height else 1)
+    columns = moved.shape[-1] if width else 1
+    return moved.reshape(-1, rows, columns)
+
+
+def extremes(array: Array) -> tuple[float, float]:
+    """Return the least and the greatest finite value; 0 and 0 if there is none."""
+    finite = array[np.isfinite(array)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+
+
+def _stretch(array: Array, low: float, high: float) -> Array:
+    """Return the array as bytes, ``low`` as 0 and ``high`` as 255."""
+    spread = (high - low) or 1.0
+    with np.errstate(invalid="ignore", over="ignore"):
+        return cast((array.astype(np.float64) - low) * (255 / spread), "uint8")[0]
+
+
+def mosaic(tiles: Array) -> Array:
+    """Lay tiles (n, h, w) out in rows, as near to a square as they go."""
+    count, height, width = tiles.shape
+    columns = min(count, max(1, ceil(sqrt(count * height / width))))
+    rows = ceil(count / columns)
+    sheet = np.zeros((rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP), tiles.dtype)
+    for index, tile in enumerate(tiles):
+        top = index // columns * (height + _GAP)
+        left = index % columns * (width + _GAP)
+        sheet[top : top + height, left : left + width] = tile
+    return sheet

@@ -1,0 +1,83 @@
+"""Recipes: chains in TOML files. A recipe is data; nothing in it runs or is imported.
+
+layout = "CHW"          # optional
+[[stage]]
+spec = "max:2"
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from poolcli.errors import SpecError, UsageError
+from poolcli.layouts import check_layout
+from poolcli.specs import nearest
+from poolcli.stages import Chain
+
+PRESETS: Final = Path(__file__).parent.parent / "recipes"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A chain, and the layout of the arrays it is for, if it names one."""
+
+    chain: Chain
+    layout: str | None = None
+
+
+def preset_names() -> tuple[str, ...]:
+    """Names of the recipes that come with the package."""
+    return tuple(sorted(path.stem for path in PRESETS.glob("*.toml")))
+
+
+def load_preset(name: str) -> Recipe:
+    """Load a recipe that comes with the package, such as ``vgg16``."""
+    if name not in preset_names():
+        raise SpecError(f"preset {name}: {nearest(name, preset_names())}")
+    return load(PRESETS / f"{name}.toml")
+
+
+def load(path: Path) -> Recipe:
+    """Load a recipe file.
+
+    Raises
+    ------
+    UsageError
+        If the file can't be read.
+    SpecError
+        If it is not a recipe; the text names the stage that is wrong.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"recipe {path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise SpecError(f"recipe {path}: {' '.join(str(error).split())}") from None
+    try:
+        return _recipe(content)
+    except SpecError as error:
+        raise SpecError(f"recipe {path}: {error}") from None
+
+
+def _recipe(content: dict[str, Any]) -> Recipe:
+    for key in content:
+        if key not in ("layout", "stage"):
+            raise SpecError(f"{key!r}: {nearest(key, ('layout', 'stage'))}")
+    layout, stages = content.get("layout"), content.get("stage")
+    if layout is not None:
+        check_layout(layout if isinstance(layout, str) else repr(layout))
+    if not isinstance(stages, list) or not stages:
+        raise SpecError("it has no stage: begin each with [[stage]]")
+    specs = []
+    for number, stage in enumerate(stages, start=1):
+        if (
+            not isinstance(stage, dict)
+            or list(stage) != ["spec"]
+            or not isinstance(stage["spec"], str)
+        ):
+            raise SpecError(f'stage {number}: expected one line, spec = "…"')
+        specs.append(stage["spec"])
+    return Recipe(Chain.parse(*specs), layout)

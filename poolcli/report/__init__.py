@@ -1,0 +1,4 @@
+"""Plans and results made readable: tables, JSON, CSV, formulas, contact sheets.
+
+The only user of Rich.
+"""

@@ -1,0 +1,101 @@
+"""Tables for people, by Rich. Names are handed over as text, never as markup."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+from rich import box
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from poolcli.report import words
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import TextIO
+
+    from poolcli.plan import Plan
+
+
+def print_plan(plan: Plan, title: str, stream: TextIO | None = None) -> None:
+    """Print the table of a plan: shapes, receptive fields and costs.
+
+    A terminal too narrow for all columns goes without those that others say too, then breaks the
+    stages' texts at their commas.
+    """
+    stream = stream or sys.stdout
+    rows = words.rows(plan)
+    columns: tuple[str, ...] = words.COLUMNS
+    table = _plan_table(rows, columns)
+    table.title, table.caption = Text(title, style="bold"), Text(words.total(plan))
+    console = _console(stream, table)
+    for dispensable in words.DISPENSABLE:
+        if _full_width(console, table) > console.width:
+            columns = tuple(name for name in columns if name not in dispensable)
+            table.columns = _plan_table(rows, columns).columns
+    spare = console.width - _full_width(console, table)
+    if spare < 0:
+        longest = max(len(row["stage"]) for row in rows)
+        width = max(longest + spare, _NARROWEST_STAGE)
+        rows = [row | {"stage": words.broken_at_commas(row["stage"], width)} for row in rows]
+        table.columns = _plan_table(rows, columns).columns
+    console.print(table)
+
+
+_NARROWEST_STAGE: Final = 12
+
+
+def print_rows(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], stream: TextIO | None = None
+) -> None:
+    """Print a plain table of texts."""
+    table = _empty_table()
+    for header in headers:
+        table.add_column(header, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    _console(stream or sys.stdout, table).print(table)
+
+
+def _plan_table(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> Table:
+    table = _empty_table()
+    for name in columns:
+        table.add_column(
+            name if columns == words.COLUMNS else name.replace(" ", "\n"),
+            justify="right" if name in words.NUMERIC else "left",
+            style="bold" if name == "output shape" else "",
+            overflow="fold",
+        )
+    for row in rows:
+        table.add_row(*(Text(row[name]) for name in columns))
+    return table
+
+
+def _empty_table() -> Table:
+    return Table(
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        caption_justify="left",
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        show_edge=False,
+    )
+
+
+def _console(stream: TextIO, table: Table) -> Console:
+    """Return a console as wide as the terminal; where there is none, as wide as the table."""
+    console = Console(file=stream, markup=False, highlight=False, emoji=False)
+    if not stream.isatty() and "COLUMNS" not in os.environ:
+        texts = [len(str(text)) for text in (table.title, table.caption) if text]
+        console.width = max(_full_width(console, table), *texts, 1)
+    return console
+
+
+def _full_width(console: Console, table: Table) -> int:
+    """Return how wide a table is with nothing folded."""
+    unlimited = console.options.update(width=10_000)
+    return Measurement.get(console, unlimited, table).maximum
