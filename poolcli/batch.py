@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
@@ -85,6 +85,9 @@ def prepare(sources: Sequence[Source], chain: Chain, options: Options) -> list[J
         If any result's name is impossible, taken, or the output folder can't be written.
     """
     wanted = names.check_template(options.template, options.format)
+    for index, stage in enumerate(chain, start=1):
+        if not stage.can_run:
+            raise UsageError(f"stage {index} ({stage}): without weights it can only be planned")
     prepared: list[Job | Outcome] = []
     for source in sources:
         try:
@@ -139,6 +142,20 @@ def _sheet_path(source: Source, options: Options) -> Path | None:
         return None
     stem = names.stem(source.file_name)
     return Path(names.fill(options.sheet, {"stem": stem, "name": source.file_name}))
+
+
+def check_folders(jobs: Iterable[Job]) -> None:
+    """Make the folders of all results, before the first of them is written.
+
+    Raises
+    ------
+    UsageError
+        If one can't be made or written.
+    """
+    from poolcli.files import atomic
+
+    for folder in dict.fromkeys(path.parent for job in jobs for path in job.paths):
+        atomic.check_writable(folder)
 
 
 def planned(job: Job, options: Options) -> Outcome:

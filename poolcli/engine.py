@@ -43,11 +43,8 @@ def run(plan: Plan, array: Array) -> Iterator[tuple[Step, Array]]:
 
 def apply(step: Step, array: Array) -> Array:
     """Return the result of one step in its carried dtype, always a new array."""
-    if step.stage.operation.family == "convolution":
-        raise PlanError(
-            f"stage {step.index} ({step.stage}): it has no weights, so it can be planned "
-            "(poolcli shape) but not run"
-        )
+    if not step.stage.can_run:
+        raise PlanError(f"stage {step.index} ({step.stage}): without weights it can't be run")
     # Overflow to infinity and arithmetic with it are results, not accidents.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         if step.stage.op == "relu":

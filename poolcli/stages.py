@@ -131,6 +131,11 @@ class Stage:
             return not self.counts_padding and self.divisor is None
         return not self.operation.zero_padded
 
+    @property
+    def can_run(self) -> bool:
+        """Whether it can be run, not only planned: a convolution given by its shape can't."""
+        return self.operation.family != "convolution"
+
     def option(self, name: str) -> Value:
         """Value of the operation's own key ``name``, its default where the spec has none.
 

@@ -125,6 +125,8 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
     if passed_over and not quiet:
         console.note(f"{passed_over} files of no known kind passed over")
     prepared = batch.prepare(found, chain, request)
+    if not dry_run:
+        batch.check_folders(entry for entry in prepared if isinstance(entry, batch.Job))
     if not as_json and not quiet:
         _print_tables(prepared, to_stderr=to_stdout)
     outcomes = _outcomes(prepared, request, dry_run=dry_run, to_stdout=to_stdout)

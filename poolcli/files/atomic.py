@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from poolcli.errors import OutputError
+from poolcli.errors import OutputError, UsageError
 
 _COUNTER: Final = itertools.count()
 _NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
@@ -39,6 +39,26 @@ def writing(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder if need be, and try whether a file can be made in it.
+
+    Asking for permissions is not enough: a disk may be read-only, a network folder have its own.
+
+    Raises
+    ------
+    UsageError
+        If it can't be made or written.
+    """
+    trial = folder / _temporary_name()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        trial.touch(exist_ok=False)
+        trial.unlink()
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(f"the output folder {folder} can't be written: {reason}") from error
 
 
 _BINARY: Final = getattr(os, "O_BINARY", 0)
