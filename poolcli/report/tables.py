@@ -43,7 +43,7 @@ def print_plan(plan: Plan, title: str, stream: TextIO | None = None) -> None:
         width = max(longest + spare, _NARROWEST_STAGE)
         rows = [row | {"stage": words.broken_at_commas(row["stage"], width)} for row in rows]
         table.columns = _plan_table(rows, columns).columns
-    console.print(table)
+    _print(console, table)
 
 
 _NARROWEST_STAGE: Final = 12
@@ -58,7 +58,7 @@ def print_rows(
         table.add_column(header, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    _console(stream or sys.stdout, table).print(table)
+    _print(_console(stream or sys.stdout, table), table)
 
 
 def _plan_table(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> Table:
@@ -73,6 +73,16 @@ def _plan_table(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> Ta
     for row in rows:
         table.add_row(*(Text(row[name]) for name in columns))
     return table
+
+
+def _print(console: Console, table: Table) -> None:
+    """Print a table; into a file or a pipe without the blanks that fill its lines."""
+    if console.is_terminal:
+        console.print(table)
+        return
+    with console.capture() as captured:
+        console.print(table)
+    console.file.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
 
 def _empty_table() -> Table:
