@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -64,6 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     debug = "--debug" in arguments
     signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that knows no × shows an escape instead of a traceback.
+            stream.reconfigure(errors="backslashreplace")
     try:
         status = poolcli.main(arguments, prog_name="poolcli", standalone_mode=False) or 0
         sys.stdout.flush()

@@ -32,20 +32,23 @@ def draw(array: Array, layout: str, name: str) -> tuple[Array, str, str | None]:
         lost = losses.saturated + losses.nan
         warning = f"{lost:,} of {array.size:,} values lie outside 0..255" if lost else None
         return kept, layout, warning
-    drawn, layout = stretched(array, layout)
+    drawn, layout = shades(array, layout)
+    drawn = mosaic(planes(drawn, layout))
     if array.dtype == np.uint8:
-        return drawn, layout, None
+        return drawn, "HW", None
     low, high = extremes(array)
-    return drawn, layout, f"drawn with {low:.4g} as black and {high:.4g} as white"
+    return drawn, "HW", f"drawn with {low:.4g} as black and {high:.4g} as white"
 
 
-def stretched(array: Array, layout: str) -> tuple[Array, str]:
-    """Return any map as bytes laid out HW or HWC, its least value black, its greatest white."""
-    low, high = extremes(array)
-    shades = array if array.dtype == np.uint8 else _stretch(array, low, high)
-    if layout in ("HW", "HWC") and is_picture(array.shape, layout):
-        return shades, layout
-    return mosaic(planes(shades, layout)), "HW"
+def shades(array: Array, layout: str) -> tuple[Array, str]:
+    """Return any map as bytes, its least value black, its greatest white; bytes as they are.
+
+    The layout is HW or HWC for a picture; any other is one whose planes can be shown.
+    """
+    shaded = array if array.dtype == np.uint8 else _stretch(array, *extremes(array))
+    if layout == "HWC" and not is_picture(array.shape, layout):
+        return np.moveaxis(shaded, -1, 0), "CHW"
+    return shaded, layout
 
 
 def planes(array: Array, layout: str) -> Array:

@@ -3,86 +3,115 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil, sqrt
 from typing import Final
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from poolcli.files.pictures import stretched
+from poolcli.files.pictures import planes, shades
 from poolcli.kernels.views import Array
-from poolcli.report.words import printable
+from poolcli.report.words import broken_where, printable
 
 _LARGEST_PANEL: Final = 960
 _SMALLEST_PANEL: Final = 240
 _PER_ROW: Final = 4
+_GAP: Final = 2
 _PAPER: Final = (250, 250, 248)
 _INK: Final = (32, 32, 36)
 _FAINT: Final = (110, 110, 118)
+
+Size = tuple[int, int]
 
 
 def contact_sheet(shown: Sequence[tuple[str, Array]], layout: str) -> Array:
     """Return a picture (H×W×3 bytes) of labelled maps; the first sets the displayed size.
 
-    Smaller maps are enlarged by repeating their pixels, so that these are seen for what they are.
+    Smaller maps are enlarged by repeating their pixels, so that these are seen for what they are. A
+    map that is no picture is shown as a mosaic, a tile for each of its planes.
     """
-    pictures = [_picture(array, layout) for _, array in shown]
-    width, height = _panel_size(pictures[0].size)
+    tiles = [_tiles(array, layout) for _, array in shown]
+    panel = _panel_size(tiles[0])
+    width, height = panel
     font_size = max(13, width // 24)
-    bold = ImageFont.load_default(font_size)
-    small = ImageFont.load_default(font_size * 4 // 5)
-    margin, strip = font_size, 3 * font_size
+    bold, small = ImageFont.load_default(font_size), ImageFont.load_default(font_size * 4 // 5)
+    labels = [
+        broken_where(printable(label), lambda text: bold.getlength(text) <= width)
+        for label, _ in shown
+    ]
+    margin, line = font_size, font_size * 5 // 4
+    strip = line * (max(map(len, labels)) + 1)
     columns = min(len(shown), _PER_ROW)
-    rows = -(-len(shown) // columns)
-    sheet = Image.new(
-        "RGB",
-        (columns * (width + margin) + margin, rows * (height + strip + margin) + margin),
-        _PAPER,
-    )
+    rows = ceil(len(shown) / columns)
+    size = columns * (width + margin) + margin, rows * (height + strip + margin) + margin
+    sheet = Image.new("RGB", size, _PAPER)
     pen = ImageDraw.Draw(sheet)
-    for index, ((label, array), picture) in enumerate(zip(shown, pictures, strict=True)):
+    for index, (_, array) in enumerate(shown):
         left = margin + index % columns * (width + margin)
         top = margin + index // columns * (height + strip + margin)
-        sheet.paste(_resized(picture, width, height), (left, top))
+        sheet.paste(_panel(tiles[index], panel), (left, top))
         below = top + height + font_size // 3
-        pen.text((left, below), _fitting(printable(label), width, bold), _INK, font=bold)
-        size = f"{'x'.join(map(str, array.shape))} {array.dtype}"
-        pen.text((left, below + font_size * 5 // 4), size, _FAINT, font=small)
+        for text in labels[index]:
+            pen.text((left, below), text, _INK, font=bold)
+            below += line
+        facts = f"{'x'.join(map(str, array.shape))} {array.dtype}"
+        pen.text((left, below), facts, _FAINT, font=small)
     return np.asarray(sheet)
 
 
-def _picture(array: Array, layout: str) -> Image.Image:
-    if layout.startswith("N") and layout[1:] in ("HW", "HWC"):
+def _tiles(array: Array, layout: str) -> list[Image.Image]:
+    """Return the pictures that a map consists of: itself, its first frame, or its planes."""
+    if layout in ("NHW", "NHWC"):
         array, layout = array[0], layout[1:]
-    drawn, drawn_layout = stretched(array, layout)
-    if drawn_layout == "HWC" and drawn.shape[-1] == 1:
-        drawn = drawn[..., 0]
-    picture = Image.fromarray(np.ascontiguousarray(drawn))
+    drawn, layout = shades(array, layout)
+    if layout == "HWC":
+        flat = drawn[..., 0] if drawn.shape[-1] == 1 else drawn
+        pictures = [Image.fromarray(np.ascontiguousarray(flat))]
+    else:
+        pictures = [Image.fromarray(np.ascontiguousarray(plane)) for plane in planes(drawn, layout)]
+    return [_opaque(picture) for picture in pictures]
+
+
+def _opaque(picture: Image.Image) -> Image.Image:
     if picture.mode in ("LA", "RGBA"):
         paper = Image.new("RGBA", picture.size, "white")
         return Image.alpha_composite(paper, picture.convert("RGBA")).convert("RGB")
     return picture.convert("RGB")
 
 
-def _panel_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Return a displayed size: whole multiples of small maps, a fitting reduction of large ones."""
-    longest = max(size)
+def _columns(count: int) -> int:
+    return ceil(sqrt(count))
+
+
+def _panel_size(tiles: Sequence[Image.Image]) -> Size:
+    """Return a displayed size: whole multiples of small tiles, a fitting reduction of large ones."""
+    columns = _columns(len(tiles))
+    rows = ceil(len(tiles) / columns)
+    width, height = tiles[0].size
+    longest = max(width * columns, height * rows)
     if longest > _LARGEST_PANEL:
-        return (
-            max(1, size[0] * _LARGEST_PANEL // longest),
-            max(1, size[1] * _LARGEST_PANEL // longest),
-        )
-    times = -(-_SMALLEST_PANEL // longest)
-    return size[0] * times, size[1] * times
+        scale = _LARGEST_PANEL / longest
+        width, height = max(1, int(width * scale)), max(1, int(height * scale))
+    else:
+        times = ceil(_SMALLEST_PANEL / longest)
+        width, height = width * times, height * times
+    return width * columns + _GAP * (columns - 1), height * rows + _GAP * (rows - 1)
+
+
+def _panel(tiles: Sequence[Image.Image], size: Size) -> Image.Image:
+    """Lay tiles out on a panel, each resized to its share of it."""
+    columns = _columns(len(tiles))
+    rows = ceil(len(tiles) / columns)
+    width = max(1, (size[0] - _GAP * (columns - 1)) // columns)
+    height = max(1, (size[1] - _GAP * (rows - 1)) // rows)
+    panel = Image.new("RGB", size, _PAPER)
+    for index, tile in enumerate(tiles):
+        place = index % columns * (width + _GAP), index // columns * (height + _GAP)
+        panel.paste(_resized(tile, width, height), place)
+    return panel
 
 
 def _resized(picture: Image.Image, width: int, height: int) -> Image.Image:
     larger = picture.width > width or picture.height > height
     method = Image.Resampling.BOX if larger else Image.Resampling.NEAREST
     return picture.resize((width, height), method)
-
-
-def _fitting(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """Cut a label that is wider than its panel."""
-    while len(text) > 1 and font.getlength(text) > width:
-        text = text[:-2] + "…"
-    return text

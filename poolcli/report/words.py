@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from poolcli.stages import join_pads
@@ -126,12 +126,17 @@ def broken_at_commas(spec: str, width: int) -> str:
     >>> broken_at_commas("max:2x2,stride=2x2,ceil", 20).split()
     ['max:2x2,stride=2x2,', 'ceil']
     """
+    return "\n".join(broken_where(spec, lambda text: len(text) <= width))
+
+
+def broken_where(spec: str, fits: Callable[[str], bool]) -> list[str]:
+    """Break a spec at its commas into the fewest lines that fit."""
     lines = [""]
-    for part in re.findall("[^,]*,?", spec):
-        if len(lines[-1]) + len(part) > width and lines[-1]:
+    for part in re.findall("[^,]*,|[^,]+$", spec):
+        if lines[-1] and not fits(lines[-1] + part):
             lines.append("")
         lines[-1] += part
-    return "\n".join(lines)
+    return lines
 
 
 def printable(text: str) -> str:
