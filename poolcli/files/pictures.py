@@ -10,7 +10,6 @@ import numpy as np
 from poolcli.files.formats import holds, is_picture
 from poolcli.kernels.casts import cast
 from poolcli.kernels.views import Array
-from poolcli.layouts import SPATIAL
 
 _GAP: Final = 1
 """Pixels between the tiles of a mosaic."""
@@ -32,23 +31,16 @@ def draw(array: Array, layout: str, name: str) -> tuple[Array, str, str | None]:
         lost = losses.saturated + losses.nan
         warning = f"{lost:,} of {array.size:,} values lie outside 0..255" if lost else None
         return kept, layout, warning
-    drawn, layout = shades(array, layout)
-    drawn = mosaic(planes(drawn, layout))
+    drawn = mosaic(planes(shades(array), layout))
     if array.dtype == np.uint8:
         return drawn, "HW", None
     low, high = extremes(array)
     return drawn, "HW", f"drawn with {low:.4g} as black and {high:.4g} as white"
 
 
-def shades(array: Array, layout: str) -> tuple[Array, str]:
-    """Return any map as bytes, its least value black, its greatest white; bytes as they are.
-
-    The layout is HW or HWC for a picture; any other is one whose planes can be shown.
-    """
-    shaded = array if array.dtype == np.uint8 else _stretch(array, *extremes(array))
-    if layout == "HWC" and not is_picture(array.shape, layout):
-        return np.moveaxis(shaded, -1, 0), "CHW"
-    return shaded, layout
+def shades(array: Array) -> Array:
+    """Return any map as bytes, its least value black, its greatest white; bytes as they are."""
+    return array if array.dtype == np.uint8 else _stretch(array, *extremes(array))
 
 
 def planes(array: Array, layout: str) -> Array:
@@ -57,12 +49,11 @@ def planes(array: Array, layout: str) -> Array:
     >>> planes(np.zeros((2, 3, 5, 7)), "NCHW").shape, planes(np.zeros(7), "W").shape
     ((6, 5, 7), (1, 1, 7))
     """
-    last = [axis for axis, letter in enumerate(layout) if letter in SPATIAL[1:]]
-    height, width = (("H" in layout), ("W" in layout))
-    moved = np.moveaxis(array, sorted(last, key=lambda axis: layout[axis]), range(-len(last), 0))
-    rows = moved.shape[-2] if height and width else (moved.shape[-1] if height else 1)
-    columns = moved.shape[-1] if width else 1
-    return moved.reshape(-1, rows, columns)
+    lengths = dict(zip(layout, array.shape, strict=True))
+    order = [letter for letter in layout if letter not in "HW"]
+    order += [letter for letter in "HW" if letter in layout]
+    moved = array.transpose([layout.index(letter) for letter in order])
+    return moved.reshape(-1, lengths.get("H", 1), lengths.get("W", 1))
 
 
 def extremes(array: Array) -> tuple[float, float]:

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from poolcli.files.formats import is_picture
 from poolcli.files.pictures import planes, shades
 from poolcli.kernels.views import Array
 from poolcli.report.words import broken_where, printable
@@ -63,12 +64,12 @@ def _tiles(array: Array, layout: str) -> list[Image.Image]:
     """Return the pictures that a map consists of: itself, its first frame, or its planes."""
     if layout in ("NHW", "NHWC"):
         array, layout = array[0], layout[1:]
-    drawn, layout = shades(array, layout)
-    if layout == "HWC":
-        flat = drawn[..., 0] if drawn.shape[-1] == 1 else drawn
-        pictures = [Image.fromarray(np.ascontiguousarray(flat))]
+    drawn = shades(array)
+    if is_picture(array.shape, layout):
+        frames = [drawn[..., 0] if array.shape[-1] == 1 and layout == "HWC" else drawn]
     else:
-        pictures = [Image.fromarray(np.ascontiguousarray(plane)) for plane in planes(drawn, layout)]
+        frames = list(planes(drawn, layout))
+    pictures = [Image.fromarray(np.ascontiguousarray(frame)) for frame in frames]
     return [_opaque(picture) for picture in pictures]
 
 
@@ -84,7 +85,7 @@ def _columns(count: int) -> int:
 
 
 def _panel_size(tiles: Sequence[Image.Image]) -> Size:
-    """Return a displayed size: whole multiples of small tiles, a fitting reduction of large ones."""
+    """Return a displayed size: small tiles in whole multiples, large ones as they fit."""
     columns = _columns(len(tiles))
     rows = ceil(len(tiles) / columns)
     width, height = tiles[0].size
