@@ -27,7 +27,7 @@ from poolcli.plan import Plan, Step, plan
 from poolcli.stages import Chain, Stage
 
 if TYPE_CHECKING:
-    from poolcli.api import pool
+    from poolcli.api import pool, pool_with_indices, unpool
 
 __version__ = "0.1.0"
 
@@ -46,9 +46,11 @@ __all__ = [
     "WindowError",
     "plan",
     "pool",
+    "pool_with_indices",
+    "unpool",
 ]
 
-_NEEDS_NUMPY = ("pool",)
+_NEEDS_NUMPY = ("pool", "pool_with_indices", "unpool")
 
 
 def __getattr__(name: str) -> Any:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from math import prod
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from poolcli import engine
 from poolcli.dtypes import ITEM_SIZES, check_dtype
 from poolcli.errors import PlanError
+from poolcli.kernels import enlargement
 from poolcli.kernels.casts import cast
 from poolcli.kernels.views import Array
-from poolcli.plan import as_chain, plan_chain
+from poolcli.layouts import layout_of, spatial_axes
+from poolcli.plan import Plan, as_chain, plan_chain
 from poolcli.stages import Chain, Stage
 
 
@@ -55,14 +60,107 @@ def pool(
     >>> pool([[1, 2, 3, 4]], "avg:1x3,stride=2,pad=0x1,ceil", dtype="float32")
     array([[1., 3., 2.]], dtype=float32)
     """
-    array = np.asarray(x)
-    array = array.astype(array.dtype.newbyteorder("="), copy=False)
-    if array.dtype.name not in ITEM_SIZES:
-        raise PlanError(f"dtype {array.dtype} can't be pooled: known are {', '.join(ITEM_SIZES)}")
+    array, plan = _planned(x, specs, layout)
     if dtype is not None:
         check_dtype(dtype)
-    plan = plan_chain(as_chain(specs), array.shape, layout=layout, dtype=array.dtype.name)
     result, target = array.copy(), plan.dtype
     for step, carried in engine.run(plan, array):
         result, target = carried, step.dtype
     return cast(result, dtype or target)[0]
+
+
+def pool_with_indices(
+    x: ArrayLike, spec: str | Stage, *, layout: str | None = None
+) -> tuple[Array, Array]:
+    """Take maxima, and say where they were found.
+
+    Parameters
+    ----------
+    x
+        A feature map of 1 to 5 axes; it is never changed.
+    spec
+        A ``max`` stage, with any kind of window.
+    layout
+        Letters N, C, D, H, W; by default W, HW, CHW, NCHW or NCDHW by the number of axes.
+
+    Returns
+    -------
+    y, indices
+        The maxima, and for each its flat index in its own plane (over the axes that the windows are
+        on, padding not counted), as PyTorch's ``return_indices``; int64. The first of a tie.
+
+    Raises
+    ------
+    PlanError
+        If the stage is not a maximum, or does not fit the array.
+
+    Examples
+    --------
+    >>> y, indices = pool_with_indices([[1, 2, 9], [3, 4, 0], [8, 0, 0]], "max:2,stride=1")
+    >>> y.tolist(), indices.tolist()
+    ([[4, 9], [8, 4]], [[4, 2], [6, 4]])
+    """
+    array, plan = _planned(x, (spec,), layout)
+    if [step.stage.op for step in plan.steps] != ["max"]:
+        raise PlanError(f"{spec}: only a single max stage has indices")
+    step = plan.steps[0]
+    return engine.apply(step, array), engine.find_places(step, array)
+
+
+def unpool(
+    y: ArrayLike, indices: ArrayLike, shape: Iterable[int], *, layout: str | None = None
+) -> Array:
+    """Put pooled values back to where they were found, and zeros elsewhere.
+
+    Parameters
+    ----------
+    y
+        Pooled values.
+    indices
+        Of ``y``'s shape: where each was found, flat in its plane of spatial axes.
+    shape
+        Shape of the result, in the same layout.
+    layout
+        Letters N, C, D, H, W; by default W, HW, CHW, NCHW or NCDHW by the number of axes.
+
+    Returns
+    -------
+    numpy.ndarray
+        A new array of ``shape`` in the dtype of ``y``. Where two values have one place, the last in
+        row-major order stays.
+
+    Raises
+    ------
+    PlanError
+        If the shapes don't agree, or an index lies outside its plane.
+
+    Examples
+    --------
+    >>> unpool([[4]], [[2]], (2, 2))
+    array([[0, 0],
+           [4, 0]])
+    """
+    values, places, whole = np.asarray(y), np.asarray(indices), tuple(shape)
+    axes = spatial_axes(layout_of(values.ndim, layout))
+    others = [axis for axis in range(values.ndim) if axis not in axes]
+    if values.shape != places.shape or len(whole) != values.ndim:
+        raise PlanError(f"values {values.shape}, indices {places.shape}, shape {whole} don't agree")
+    if any(values.shape[axis] != whole[axis] for axis in others):
+        raise PlanError(f"values {values.shape} and shape {whole} differ beside the spatial axes")
+    plane = prod(whole[axis] for axis in axes)
+    if places.dtype.kind not in "iu" or (
+        places.size and not 0 <= places.min() <= places.max() < plane
+    ):
+        raise PlanError(f"indices lie outside a plane of {plane} elements")
+    return enlargement.put_back(values, places.astype(np.int64), axes, whole)
+
+
+def _planned(
+    x: ArrayLike, specs: Iterable[str | Stage | Chain], layout: str | None
+) -> tuple[Array, Plan]:
+    """Return an array in the machine's byte order, and the plan of a chain for it."""
+    array = np.asarray(x)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if array.dtype.name not in ITEM_SIZES:
+        raise PlanError(f"dtype {array.dtype} can't be pooled: known are {', '.join(ITEM_SIZES)}")
+    return array, plan_chain(as_chain(specs), array.shape, layout=layout, dtype=array.dtype.name)

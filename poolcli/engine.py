@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
-from poolcli.errors import PlanError, RangeError
-from poolcli.kernels.reducers import REDUCERS
+from poolcli.errors import PlanError, PoolError, RangeError
+from poolcli.kernels import convolution, enlargement
+from poolcli.kernels.draws import window_samples
+from poolcli.kernels.reducers import REDUCERS, maximum_places
 from poolcli.kernels.views import Array, View, padded_with_values
 from poolcli.plan import Plan, Step
+from poolcli.windows import Fractional, Window
 
 
 def run(plan: Plan, array: Array) -> Iterator[tuple[Step, Array]]:
@@ -33,9 +37,16 @@ def run(plan: Plan, array: Array) -> Iterator[tuple[Step, Array]]:
         raise PlanError(
             f"the plan is for {plan.dtype} {plan.shape}, the array is {array.dtype} {array.shape}"
         )
+    places: dict[int, Array] = {}
     for step in plan.steps:
         try:
-            array = apply(step, array)
+            if step.index in plan.undone:
+                places[step.index] = find_places(step, array)
+            if step.undoes is not None:
+                found = places.pop(step.undoes)
+                array = enlargement.put_back(array, found, step.axes, step.shape)
+            else:
+                array = apply(step, array)
         except RangeError as error:
             raise RangeError(f"stage {step.index} ({step.stage}): {error}") from error
         yield step, array
@@ -46,12 +57,96 @@ def apply(step: Step, array: Array) -> Array:
     if not step.stage.can_run:
         raise PlanError(f"stage {step.index} ({step.stage}): without weights it can't be run")
     # Overflow to infinity and arithmetic with it are results, not accidents.
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        if step.stage.op == "relu":
-            result = np.maximum(array, np.zeros((), array.dtype))
-        else:
-            view = View(array, step.axes, step.windows)
-            if step.stage.pads_with_values:
-                view = padded_with_values(view, step.stage.pad_mode)
-            result = REDUCERS[step.stage.op](view, step.stage)
+    with np.errstate(all="ignore"):
+        result = _computed(step, array)
         return result.astype(step.carried, copy=np.shares_memory(result, array))
+
+
+def find_places(step: Step, array: Array) -> Array:
+    """Return where each window's maximum stands, as a flat index over the windowed axes."""
+    places = np.empty(step.shape, np.int64)
+    for part, windows in _placed(step):
+        places[part] = maximum_places(_view(step, array[part], windows))
+    return places
+
+
+def _computed(step: Step, array: Array) -> Array:
+    stage = step.stage
+    if stage.op == "relu":
+        return np.maximum(array, np.zeros((), array.dtype))
+    if stage.op == "up":
+        enlarge = enlargement.interpolated if stage.is_linear else enlargement.repeated
+        return enlarge(array, step.axes, step.windows)
+    if stage.operation.family == "convolution":
+        return _convolved(step, array)
+    if stage.samples is None:
+        ((_, windows),) = _placed(step)
+        return REDUCERS[stage.op](_view(step, array, windows), stage)
+    result = np.empty(step.shape, step.carried)
+    for part, windows in _placed(step):
+        result[part] = REDUCERS[stage.op](_view(step, array[part], windows), stage)
+    return result
+
+
+def _view(step: Step, array: Array, windows: tuple[Window, ...]) -> View:
+    view = View(array, step.axes, windows, step.index)
+    return (
+        padded_with_values(view, step.stage.padding_mode) if step.stage.pads_with_values else view
+    )
+
+
+def _convolved(step: Step, array: Array) -> Array:
+    stage = step.stage
+    view = _view(step, array, step.windows)
+    own = dict(stage.own)
+    if "filter" in own:
+        return convolution.filtered(view, str(own["filter"]))
+    from poolcli.files.weights import load
+
+    return convolution.convolved(
+        view,
+        step.layout.index("C"),
+        load(str(own["weights"])),
+        load(str(own["bias"])) if "bias" in own else None,
+        int(stage.option("groups")),
+    )
+
+
+def _placed(step: Step) -> Iterator[tuple[tuple[slice, ...], tuple[Window, ...]]]:
+    """Yield parts of a map with the windows on them: where all are alike, the whole map.
+
+    Fractional windows are placed here: by a draw for the whole map, so that channels stay aligned,
+    or by PyTorch's samples, a row for each plane of batch and channel.
+    """
+    stage = step.stage
+    if stage.placement != "fractional":
+        yield (slice(None),), step.windows
+        return
+    if stage.samples is None:
+        seed = int(dict(stage.own).get("seed", stage.seed))
+        samples = window_samples(seed, step.index, len(step.windows))
+        yield (slice(None),), _sampled(step.windows, samples)
+        return
+    from poolcli.files.weights import load
+
+    rows = load(stage.samples)
+    if rows.dtype.kind != "f" or not ((rows >= 0) & (rows < 1)).all():
+        raise PoolError(f"samples={stage.samples}: expected floats from 0 up to but not 1")
+    for batch, channel in np.ndindex(*rows.shape[:2]):
+        part = [slice(None)] * len(step.layout)
+        for letter, at in (("N", batch), ("C", channel)):
+            if letter in step.layout:
+                part[step.layout.index(letter)] = slice(at, at + 1)
+        yield tuple(part), _sampled(step.windows, _in_axis_order(rows[batch, channel]))
+
+
+def _in_axis_order(row: Array) -> list[float]:
+    """Return PyTorch's samples of a plane in D, H, W order: in two dimensions it has W first."""
+    return list(row[::-1]) if len(row) == 2 else list(row)  # noqa: PLR2004 - FractionalMaxPool2d
+
+
+def _sampled(windows: tuple[Window, ...], samples: list[float]) -> tuple[Window, ...]:
+    return tuple(
+        replace(window, sample=sample) if isinstance(window, Fractional) else window
+        for window, sample in zip(windows, samples, strict=True)
+    )

@@ -6,15 +6,18 @@ The calculator prints a plan; a run consumes the same plan, so that they can't d
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import prod
+from math import ceil, prod
+from typing import Final
 
 from poolcli.dtypes import ITEM_SIZES, carried_dtype, check_dtype, result_dtype
-from poolcli.errors import PlanError, WindowError
+from poolcli.errors import PlanError, SpecError, WindowError
 from poolcli.layouts import layout_of, spatial_axes
-from poolcli.stages import Chain, Stage, on_axis
-from poolcli.windows import Window, adaptive, same, sliding
+from poolcli.operations import FLAT_FILTERS
+from poolcli.sizes import Sizes, collapsed, join_sizes, on_axis
+from poolcli.stages import Chain, Stage
+from poolcli.windows import Window, adaptive, enlarged, fractional, same, sliding
 
 Shape = tuple[int, ...]
 
@@ -23,13 +26,14 @@ Shape = tuple[int, ...]
 class Field:
     """What one element sees of the input, per spatial axis in D, H, W order, in input pixels.
 
-    ``size`` is the receptive field, ``jump`` the distance between neighbours' fields, ``center``
-    the middle of the first element's field (0 is the first pixel's centre). None where no one
-    number says it: behind an adaptive stage the windows lie at varying distances.
+    ``size`` is the receptive field, ``jump`` the distance between neighbours' fields (below 1 after
+    an enlargement), ``center`` the middle of the first element's field (0 is the first pixel's
+    centre). None where no one number says it: behind an adaptive stage the windows lie at varying
+    distances.
     """
 
-    size: tuple[int, ...] | None
-    jump: tuple[int, ...] | None
+    size: tuple[float, ...] | None
+    jump: tuple[float, ...] | None
     center: tuple[float, ...] | None
 
     @classmethod
@@ -45,25 +49,44 @@ class Field:
         equations 2 and 3, with the dilation in both.
         """
         if self.size is None or self.jump is None or self.center is None:
-            return (
-                self if all(window.is_identity for window in windows) else Field(None, None, None)
-            )
-        strides = [window.stride for window in windows]
+            return self if all(window.is_identity for window in windows) else _UNKNOWN
         return Field(
             size=tuple(
-                size + (window.kernel - 1) * window.dilation * jump
+                _tidy(size + window.spread * jump)
                 for size, window, jump in zip(self.size, windows, self.jump, strict=True)
             ),
-            jump=None
-            if None in strides
-            else tuple(
-                jump * (stride or 1) for jump, stride in zip(self.jump, strides, strict=True)
-            ),
+            jump=_times(self.jump, [window.pace for window in windows]),
             center=tuple(
                 center + _middle(window) * jump
                 for center, window, jump in zip(self.center, windows, self.jump, strict=True)
             ),
         )
+
+    def undoing(self, before: Field, pooled: Field) -> Field:
+        """Return the field after values were put back to where a pooling found them.
+
+        A value brings the field it had; the jump shrinks as the pooling (``before`` to ``pooled``)
+        had widened it.
+        """
+        if self.jump is None or before.jump is None or pooled.jump is None:
+            return Field(self.size, None, None)
+        ratios = [old / new for old, new in zip(before.jump, pooled.jump, strict=True)]
+        return Field(self.size, _times(self.jump, ratios), self.center)
+
+
+_UNKNOWN: Final = Field(None, None, None)
+
+
+def _times(jump: Sequence[float], paces: Sequence[float | None]) -> tuple[float, ...] | None:
+    known = [pace for pace in paces if pace is not None]
+    if len(known) < len(paces):
+        return None
+    return tuple(_tidy(step * pace) for step, pace in zip(jump, known, strict=True))
+
+
+def _tidy(number: float) -> float:
+    """Return a whole number as int: thirds of jumps add up to it but for the last bits."""
+    return round(number) if abs(number - round(number)) < 1e-9 else number  # noqa: PLR2004
 
 
 def _middle(window: Window) -> float:
@@ -99,6 +122,8 @@ class Step:
     """Dtype that the next stage computes on."""
     field: Field
     costs: Costs
+    undoes: int | None = None
+    """Of an unpooling, the index of the max stage that it undoes."""
 
     @property
     def spec(self) -> str:
@@ -134,10 +159,10 @@ class Step:
     @property
     def receptive_field(self) -> tuple[int, ...] | None:
         """Input pixels that one element sees, per spatial axis, not clipped to the input."""
-        return self.field.size
+        return None if self.field.size is None else tuple(map(ceil, self.field.size))
 
     @property
-    def jump(self) -> tuple[int, ...] | None:
+    def jump(self) -> tuple[float, ...] | None:
         """Input pixels between the fields of neighbouring elements, per spatial axis."""
         return self.field.jump
 
@@ -165,6 +190,11 @@ class Plan:
     layout: str
     dtype: str
     steps: tuple[Step, ...]
+
+    @property
+    def undone(self) -> frozenset[int]:
+        """Indices of the max stages that later stages undo."""
+        return frozenset(step.undoes for step in self.steps if step.undoes is not None)
 
     @property
     def output_shape(self) -> Shape:
@@ -255,40 +285,98 @@ def plan_chain(
     layout = layout_of(len(shape), layout)
     if any(length < 0 for length in shape):
         raise PlanError(f"shape {'x'.join(map(str, shape))}: lengths can't be negative")
+    start = check_dtype(dtype)
+    before = _Before(shape, start, start, Field.of_input(len(spatial_axes(layout))))
     steps: list[Step] = []
-    result = carried = check_dtype(dtype)
-    field = Field.of_input(len(spatial_axes(layout)))
-    current = shape
+    poolings: list[tuple[Step, Field]] = []
     for index, stage in enumerate(chain, start=1):
-        rule = stage.operation.rule
-        result = saved or result_dtype(rule, result)
-        carried = carried_dtype(rule, carried)
         try:
-            axes, windows = bind(stage, current, layout)
-            output = _output_shape(stage, current, layout, axes, windows)
+            if stage.op == "unpool":
+                step = _undo(index, stage, before, layout, poolings)
+            else:
+                step = _step(index, stage, before, layout)
         except (PlanError, WindowError) as error:
             raise PlanError(f"stage {index} ({stage}): {error}") from error
-        field = field if stage.over_channels or not windows else field.through(windows)
-        steps.append(
-            Step(
-                index=index,
-                stage=stage,
-                layout=layout,
-                axes=axes,
-                windows=windows,
-                input_shape=current,
-                shape=output,
-                dtype=result,
-                carried=carried,
-                field=field,
-                costs=_costs(stage, current, output, layout, windows),
-            )
-        )
-        current = output
+        except SpecError as error:
+            raise SpecError(f"stage {index} ({stage}): {error}") from error
+        if saved is not None:
+            step = replace(step, dtype=saved)
+        if stage.op == "max":
+            poolings.append((step, before.field))
+        steps.append(step)
+        before = _Before(step.shape, step.dtype, step.carried, step.field)
     return Plan(shape, layout, dtype, tuple(steps))
 
 
-def bind(stage: Stage, shape: Shape, layout: str) -> tuple[tuple[int, ...], tuple[Window, ...]]:
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """The map that a stage is given."""
+
+    shape: Shape
+    dtype: str
+    carried: str
+    field: Field
+
+
+def _step(index: int, stage: Stage, before: _Before, layout: str) -> Step:
+    """Bind one stage to the map before it."""
+    weights = None
+    if stage.operation.family == "convolution":
+        weights = convolution_of(stage, before.shape, layout)
+    axes, windows = bind(stage, before.shape, layout, weights.kernel if weights else stage.kernel)
+    lengths = list(before.shape)
+    for axis, window in zip(axes, windows, strict=True):
+        lengths[axis] = window.output
+    if weights is not None and weights.axis is not None:
+        lengths[weights.axis] = weights.outputs
+    shape = tuple(lengths)
+    spatial = windows and not stage.over_channels
+    return Step(
+        index=index,
+        stage=stage,
+        layout=layout,
+        axes=axes,
+        windows=windows,
+        input_shape=before.shape,
+        shape=shape,
+        dtype=result_dtype(stage.rule, before.dtype),
+        carried=carried_dtype(stage.rule, before.carried),
+        field=before.field.through(windows) if spatial else before.field,
+        costs=_costs(stage, shape, windows, weights),
+    )
+
+
+def _undo(
+    index: int, stage: Stage, before: _Before, layout: str, poolings: list[tuple[Step, Field]]
+) -> Step:
+    """Bind an unpooling to the latest max stage that is not yet undone."""
+    if not poolings:
+        raise PlanError("there is no max stage before it left to undo")
+    pooling, field = poolings.pop()
+    if pooling.shape != before.shape:
+        given, gave = ("x".join(map(str, shape)) for shape in (before.shape, pooling.shape))
+        raise PlanError(
+            f"its input is {given}, but stage {pooling.index} that it undoes gave {gave}"
+        )
+    return Step(
+        index=index,
+        stage=stage,
+        layout=layout,
+        axes=pooling.axes,
+        windows=(),
+        input_shape=before.shape,
+        shape=pooling.input_shape,
+        dtype=before.dtype,
+        carried=before.carried,
+        field=before.field.undoing(field, pooling.field),
+        costs=Costs(),
+        undoes=pooling.index,
+    )
+
+
+def bind(
+    stage: Stage, shape: Shape, layout: str, kernel: Sizes
+) -> tuple[tuple[int, ...], tuple[Window, ...]]:
     """Return the axes that a stage's windows are on, and the windows."""
     if stage.placement == "none":
         return (), ()
@@ -300,11 +388,11 @@ def bind(stage: Stage, shape: Shape, layout: str) -> tuple[tuple[int, ...], tupl
         axes = spatial_axes(layout)
         if not axes:
             raise PlanError(f"layout {layout} has no spatial axis to slide over")
-    _require_rank(stage, layout, axes)
+    _require_rank(stage, kernel, layout, axes)
     windows = []
     for position, axis in enumerate(axes):
         try:
-            windows.append(_bind_axis(stage, position, shape[axis]))
+            windows.append(_bind_axis(stage, kernel, position, shape[axis]))
         except WindowError as error:
             raise PlanError(f"along {layout[axis]}: {error}") from error
     facts = stage.operation
@@ -315,73 +403,143 @@ def bind(stage: Stage, shape: Shape, layout: str) -> tuple[tuple[int, ...], tupl
                     f"along {layout[axis]}: a window holds nothing but padding, of which "
                     f"{facts.name} has no value: use less padding or dilation"
                 )
+    if stage.samples is not None:
+        _require_samples(stage.samples, shape, layout, axes)
     return axes, tuple(windows)
 
 
-def _require_rank(stage: Stage, layout: str, axes: tuple[int, ...]) -> None:
-    for name in ("kernel", "stride", "padding", "dilation", "output"):
-        sizes = getattr(stage, name)
-        if not isinstance(sizes, str) and len(sizes) not in (0, 1, len(axes)):
-            letters = "".join(layout[axis] for axis in axes)
+def _require_rank(stage: Stage, kernel: Sizes, layout: str, axes: tuple[int, ...]) -> None:
+    said = {
+        "kernel": kernel,
+        "stride": stage.stride,
+        "padding": stage.pads,
+        "dilation": stage.dilation,
+        "output": stage.output,
+    }
+    letters = "".join(layout[axis] for axis in axes)
+    for name, sizes in said.items():
+        if len(sizes) not in (0, 1, len(axes)):
             raise PlanError(
                 f"{name} has {len(sizes)} numbers, layout {layout} has {len(axes)} such "
                 f"ax{'i' if len(axes) == 1 else 'e'}s ({letters}): give one, or one per axis"
             )
 
 
-def _bind_axis(stage: Stage, position: int, length: int) -> Window:
+def _bind_axis(stage: Stage, kernel: Sizes, position: int, length: int) -> Window:
     """Bind a stage's window on its ``position``-th axis to the axis's length."""
     if stage.placement == "global":
         return sliding(length, max(length, 1), max(length, 1))
     if stage.placement == "adaptive":
         return adaptive(length, on_axis(position, stage.output))
-    kernel = on_axis(position, stage.kernel)
+    size = on_axis(position, kernel)
+    if stage.placement == "fractional":
+        output = on_axis(position, stage.output)
+        return adaptive(length, None) if output is None else fractional(length, size, output)
+    if stage.placement == "enlarged":
+        return enlarged(length, size, linear=stage.is_linear)
     stride = on_axis(position, stage.stride or stage.default_stride)
     dilation = on_axis(position, stage.dilation)
     if isinstance(stage.padding, str):
         lower = stage.padding == "same-lower"
-        return same(length, kernel, stride, dilation=dilation, lower=lower)
-    begin, end = on_axis(position, stage.padding)
-    return sliding(length, kernel, stride, begin=begin, end=end, dilation=dilation, ceil=stage.ceil)
+        return same(length, size, stride, dilation=dilation, lower=lower)
+    begin, end = on_axis(position, stage.pads)
+    return sliding(length, size, stride, begin=begin, end=end, dilation=dilation, ceil=stage.ceil)
 
 
-def _output_shape(
-    stage: Stage, shape: Shape, layout: str, axes: tuple[int, ...], windows: tuple[Window, ...]
-) -> Shape:
-    output = list(shape)
-    for axis, window in zip(axes, windows, strict=True):
-        output[axis] = window.output
-    if stage.operation.family == "convolution":
-        output[_channel_axis(stage, shape, layout)] = int(stage.option("out"))
-    return tuple(output)
+def _require_samples(path: str, shape: Shape, layout: str, axes: tuple[int, ...]) -> None:
+    from poolcli.files.weights import shape_of
+
+    lengths = dict(zip(layout, shape, strict=True))
+    wanted = (lengths.get("N", 1), lengths.get("C", 1), len(axes))
+    if shape_of(path) != wanted:
+        found = join_sizes(shape_of(path))
+        raise PlanError(f"samples={path}: expected a shape of {join_sizes(wanted)}, it is {found}")
 
 
-def _channel_axis(stage: Stage, shape: Shape, layout: str) -> int:
-    """Axis of the channels that a convolution mixes, checked against what it expects."""
+@dataclass(frozen=True, slots=True)
+class Convolution:
+    """A convolution's numbers on a map. ``axis`` is the channels', None where each is by itself."""
+
+    kernel: Sizes
+    outputs: int
+    inputs: int
+    """Channels that one output is made from."""
+    groups: int
+    biased: bool
+    axis: int | None
+
+
+def convolution_of(stage: Stage, shape: Shape, layout: str) -> Convolution:
+    """Work out a convolution's numbers; of a weights file the header is read.
+
+    Raises
+    ------
+    PlanError
+        If the map's channels or axes are not those that the weights are for.
+    SpecError
+        If a weights file can't be read.
+    """
+    own = dict(stage.own)
+    spatial = len(spatial_axes(layout))
+    if "filter" in own:
+        if own["filter"] in FLAT_FILTERS and spatial != 2:  # noqa: PLR2004 - height and width
+            raise PlanError(f"{own['filter']} is for maps of two spatial axes, layout {layout}")
+        return Convolution(stage.kernel, 1, 1, 1, biased=False, axis=None)
     if "C" not in layout:
         raise PlanError(f"layout {layout} has no channels to convolve")
-    axis = layout.index("C")
-    own = dict(stage.own)
+    axis, groups = layout.index("C"), int(stage.option("groups"))
     channels = shape[axis]
-    if own.get("channels", channels) != channels:
-        raise PlanError(f"it expects {own['channels']} channels, its input has {channels}")
-    groups = int(stage.option("groups"))
     if channels % groups:
         raise PlanError(f"{channels} channels don't divide into {groups} groups")
-    return axis
+    inputs, kernel = channels // groups, stage.kernel
+    if "weights" in own:
+        outputs, inputs, kernel = _weights_shape(stage, spatial)
+    else:
+        outputs = int(own["out"])
+    expected = int(own.get("channels", inputs * groups))
+    if expected != channels or inputs * groups != channels:
+        wanted = inputs * groups if expected == channels else expected
+        raise PlanError(f"it expects {wanted} channels, its input has {channels}")
+    return Convolution(kernel, outputs, inputs, groups, biased=bool(own.get("bias")), axis=axis)
+
+
+def _weights_shape(stage: Stage, spatial: int) -> tuple[int, int, Sizes]:
+    """Return outputs, inputs per group, and kernel as a weights file has them."""
+    from poolcli.files.weights import shape_of
+
+    own, groups = dict(stage.own), int(stage.option("groups"))
+    path = str(own["weights"])
+    found = shape_of(path)
+    if len(found) != spatial + 2 or 0 in found:
+        raise PlanError(
+            f"weights={path}: expected out×in×kernel with {spatial} kernel axes, "
+            f"its shape is {join_sizes(found)}"
+        )
+    outputs, inputs, *kernel = found
+    if outputs % groups:
+        raise PlanError(f"{outputs} outputs don't divide into {groups} groups")
+    if stage.kernel and collapsed(stage.kernel) != collapsed(tuple(kernel)):
+        raise PlanError(f"weights={path}: its kernel is {join_sizes(kernel)}")
+    if "bias" in own and shape_of(str(own["bias"])) != (outputs,):
+        raise PlanError(f"bias={own['bias']}: expected {outputs} numbers")
+    return outputs, inputs, tuple(kernel)
 
 
 def _costs(
-    stage: Stage, shape: Shape, output: Shape, layout: str, windows: tuple[Window, ...]
+    stage: Stage, output: Shape, windows: tuple[Window, ...], weights: Convolution | None
 ) -> Costs:
     outputs = prod(output)
-    if stage.operation.family == "convolution":
-        axis = layout.index("C")
-        taps = shape[axis] // int(stage.option("groups")) * prod(w.kernel for w in windows)
-        bias = output[axis] if dict(stage.own).get("bias") else 0
-        return Costs(params=output[axis] * taps + bias, macs=outputs * taps)
+    if weights is not None:
+        taps = weights.inputs * prod(window.kernel for window in windows)
+        if weights.axis is None:
+            return Costs(macs=outputs * taps)
+        params = weights.outputs * (taps + weights.biased)
+        return Costs(params=params, macs=outputs * taps)
     windowed = prod(window.output for window in windows)
-    looked_at = prod(window.total_positions() for window in windows)
-    spare = (looked_at - windowed) * (outputs // windowed)
+    looked_at = prod(window.total_positions() for window in windows) * (outputs // windowed)
     facts = stage.operation
-    return Costs(comparisons=spare if facts.compares else 0, additions=spare if facts.adds else 0)
+    return Costs(
+        macs=looked_at if facts.weighs or stage.is_linear else 0,
+        comparisons=looked_at - outputs if facts.compares else 0,
+        additions=looked_at - outputs if facts.adds else 0,
+    )

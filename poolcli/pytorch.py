@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from poolcli.errors import SpecError
+from poolcli.sizes import NO_PADDING, Pads, Sizes
 from poolcli.specs import nearest
-from poolcli.stages import NO_PADDING, Pads, Sizes, Stage
+from poolcli.stages import Stage
 
 _LAYER = re.compile(
     r"^(?:\(\w+\):\s*)?(?:torch\.)?(?:nn\.)?(?P<name>[A-Z]\w*)\((?P<rest>.*)\)$", re.DOTALL
@@ -187,12 +188,72 @@ def _relu(_arguments: _Arguments, _rank: int) -> Stage:
     return Stage(op="relu", placement="none")
 
 
+def _fractional(arguments: _Arguments, rank: int) -> Stage:
+    if arguments["output_ratio"] is not None or arguments["output_size"] is None:
+        raise ValueError("give its output_size: an output_ratio depends on the map")
+    return Stage(
+        op="max",
+        placement="fractional",
+        kernel=_sizes(arguments["kernel_size"], rank, "kernel_size"),
+        output=_sizes(arguments["output_size"], rank, "output_size"),
+    )
+
+
+def _unpool(_arguments: _Arguments, _rank: int) -> Stage:
+    # The stage that it undoes says where its windows lie.
+    return Stage(op="unpool", placement="none")
+
+
+_UPSAMPLING: Final = {
+    "nearest": "nearest",
+    "linear": "bilinear",
+    "bilinear": "bilinear",
+    "trilinear": "bilinear",
+}
+
+
+def _upsample(arguments: _Arguments, _rank: int) -> Stage:
+    factors = arguments["scale_factor"]
+    if arguments["size"] is not None or factors is None:
+        raise ValueError("give its scale_factor: a size depends on the map")
+    if arguments["align_corners"]:
+        raise ValueError("only align_corners=False is known")
+    mode = _UPSAMPLING.get(arguments["mode"])
+    if mode is None:
+        raise ValueError(
+            f"mode={arguments['mode']!r}: {nearest(str(arguments['mode']), _UPSAMPLING)}"
+        )
+    factors = factors if isinstance(factors, tuple | list) else (factors,)
+    if not all(isinstance(factor, int | float) and factor == int(factor) for factor in factors):
+        raise ValueError("scale_factor: whole numbers are expected")
+    kernel = _sizes(tuple(int(factor) for factor in factors), len(factors), "scale_factor")
+    return Stage(op="up", placement="enlarged", kernel=kernel, own=(("mode", mode),))
+
+
+def _upsample_nearest(arguments: _Arguments, rank: int) -> Stage:
+    return _upsample({**_UPSAMPLE, **arguments}, rank)
+
+
 _SLIDING: Final = {"kernel_size": _REQUIRED, "stride": None, "padding": 0}
 _MAX: Final = {**_SLIDING, "dilation": 1, "return_indices": False, "ceil_mode": False}
 _AVG: Final = {**_SLIDING, "ceil_mode": False, "count_include_pad": True, "divisor_override": None}
 _LP: Final = {"norm_type": _REQUIRED, "kernel_size": _REQUIRED, "stride": None, "ceil_mode": False}
 _ADAPTIVE_MAX: Final = {"output_size": _REQUIRED, "return_indices": False}
 _ADAPTIVE_AVG: Final = {"output_size": _REQUIRED}
+_FRACTIONAL: Final = {
+    "kernel_size": _REQUIRED,
+    "output_size": None,
+    "output_ratio": None,
+    "return_indices": False,
+}
+_UNPOOL: Final = {"kernel_size": _REQUIRED, "stride": None, "padding": 0}
+_UPSAMPLE: Final = {
+    "size": None,
+    "scale_factor": None,
+    "mode": "nearest",
+    "align_corners": None,
+    "recompute_scale_factor": None,
+}
 _CONV: Final = {
     "in_channels": _REQUIRED,
     "out_channels": _REQUIRED,
@@ -205,15 +266,22 @@ _CONV: Final = {
     "padding_mode": "zeros",
 }
 
-_RANKED: Final[dict[str, tuple[Mapping[str, Any], Callable[[_Arguments, int], Stage]]]] = {
+_Layer = tuple[Mapping[str, Any], Callable[[_Arguments, int], Stage]]
+
+_RANKED: Final[dict[str, _Layer]] = {
     "MaxPool": (_MAX, _max),
     "AvgPool": (_AVG, _avg),
     "LPPool": (_LP, _lp),
     "AdaptiveMaxPool": (_ADAPTIVE_MAX, _adaptive("max")),
     "AdaptiveAvgPool": (_ADAPTIVE_AVG, _adaptive("avg")),
     "Conv": (_CONV, _conv),
+    "MaxUnpool": (_UNPOOL, _unpool),
 }
-_LAYERS: Final = {
+_LAYERS: Final[dict[str, _Layer]] = {
     "ReLU": ({"inplace": False}, _relu),
+    "Upsample": (_UPSAMPLE, _upsample),
+    "UpsamplingNearest2d": ({"size": None, "scale_factor": None}, _upsample_nearest),
+    "FractionalMaxPool2d": (_FRACTIONAL, _fractional),
+    "FractionalMaxPool3d": (_FRACTIONAL, _fractional),
     **{f"{name}{rank}d": layer for name, layer in _RANKED.items() for rank in (1, 2, 3)},
 }

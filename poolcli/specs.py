@@ -11,14 +11,15 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 from poolcli.errors import SpecError
-from poolcli.operations import OPERATIONS, Operation, Value, whole_number
-from poolcli.stages import PAD_MODES, Pads, Sizes, Stage
+from poolcli.operations import OPERATIONS, Operation, Value, choice, path, seed, whole_number
+from poolcli.sizes import NO_PADDING, Pads, Sizes
+from poolcli.stages import PAD_MODES, Stage
 
 MOST_REPEATS: Final = 1000
 """A chain longer than this is a typing error."""
 
 _ALIASES: Final = {"s": "stride", "p": "pad", "d": "dilation"}
-_FLAGS: Final = ("ceil", "include-pad", "exclude-pad")
+_FLAGS: Final = ("ceil", "include-pad", "exclude-pad", "fractional")
 _PARTS = re.compile(r'(?:[^,"]|"[^"]*")+')
 _REPEAT = re.compile(r"\*([^*\"]*)$")
 
@@ -85,9 +86,9 @@ def _parse_own(spec: str) -> tuple[Stage, int | None]:
             own[key] = _read(known.read, _unquoted(text), token, spec)
         else:
             field, reader = _WINDOW_KEYS[key]
-            values[field] = _read(reader, text, token, spec)
-    if "out" in tokens and "out" not in own:
-        values["placement"] = "adaptive"
+            values[field] = _read(reader, _unquoted(text), token, spec)
+    if "output" in values:
+        values.setdefault("placement", "adaptive")
     if "include-pad" in tokens and "exclude-pad" in tokens:
         raise SpecError(f"'exclude-pad' in {spec}: it contradicts include-pad")
     try:
@@ -102,8 +103,8 @@ def _read_head(head: str, spec: str) -> tuple[Operation, dict[str, Any]]:
     name, colon, size = head.partition(":")
     operation = _operation(name.strip(), spec)
     values: dict[str, Any] = {"op": operation.name}
-    if operation.family == "elementwise":
-        values["placement"] = "none"
+    if operation.family in _PLACED:
+        values["placement"] = _PLACED[operation.family]
     if colon and size.strip() == "global":
         values["placement"] = "global"
     elif colon:
@@ -161,13 +162,13 @@ def _require_known(operation: Operation, key: str, valued: bool, token: str, spe
 
 def keys_of(operation: Operation) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Keys with a value, and flags, that a spec of this operation can have."""
-    own = tuple(key.name for key in operation.keys)
-    if operation.family == "elementwise":
-        return (*own, "repeat"), ()
+    own = [key.name for key in operation.keys]
+    if operation.family == "windows":
+        shared = [key for key in _WINDOW_KEYS if key not in own]
+        return (*shared, *own, "repeat"), _FLAGS
     if operation.family == "convolution":
-        shared = [key for key in _WINDOW_KEYS if key not in ("divisor", "out", "over")]
-        return (*shared, *own, "repeat"), ("bias",)
-    return (*_WINDOW_KEYS, *own, "repeat"), _FLAGS
+        return (*_CONVOLUTION_KEYS, *own, "repeat"), ("bias",)
+    return (*own, "repeat"), ()
 
 
 def _set_flag(key: str, values: dict[str, Any], own: dict[str, Value]) -> None:
@@ -175,6 +176,8 @@ def _set_flag(key: str, values: dict[str, Any], own: dict[str, Value]) -> None:
         values["ceil"] = True
     elif key == "bias":
         own["bias"] = True
+    elif key == "fractional":
+        values["placement"] = "fractional"
     else:
         values["count"] = key.removesuffix("-pad")
 
@@ -209,7 +212,7 @@ def _padding(text: str) -> Pads | str:
     if text == "same-lower":
         return text
     if text == "valid":
-        return ((0, 0),)
+        return NO_PADDING
     pads = tuple(_pair(part) for part in text.split("x"))
     if len(pads) > _MOST_AXES:
         raise ValueError("at most three numbers, for D, H and W")
@@ -224,15 +227,6 @@ def _pair(text: str) -> tuple[int, int]:
     return int(ends[0]), int(ends[1])
 
 
-def _choice(*words: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in words:
-            raise ValueError(f"one of {', '.join(words)}; {nearest(text, words)}")
-        return text
-
-    return read
-
-
 _MOST_AXES = 3
 _MOST_DIGITS = 12
 
@@ -241,8 +235,14 @@ _WINDOW_KEYS: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
     "pad": ("padding", _padding),
     "dilation": ("dilation", _sizes),
     "divisor": ("divisor", whole_number),
-    "pad-mode": ("pad_mode", _choice(*PAD_MODES)),
+    "pad-mode": ("pad_mode", choice(*PAD_MODES)),
     "out": ("output", _output),
-    "over": ("over_channels", lambda text: bool(_choice("channels")(text))),
+    "seed": ("seed", seed),
+    "samples": ("samples", path),
+    "over": ("over_channels", lambda text: bool(choice("channels")(text))),
 }
 """The keys that say where windows lie: the stage's field, and how to read it."""
+
+_CONVOLUTION_KEYS: Final = ("stride", "pad", "dilation", "pad-mode")
+_PLACED: Final = {"plain": "none", "enlargement": "enlarged"}
+"""How the windows lie of operations that leave no choice."""

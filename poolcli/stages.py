@@ -6,25 +6,20 @@ whatever is the default and parses back to an equal stage. No NumPy here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Final, Literal, TypeVar, get_args
+from typing import Final, Literal, get_args
 
-from poolcli.errors import SpecError
-from poolcli.operations import OPERATIONS, Operation, Value
+from poolcli.dtypes import Rule
+from poolcli.operations import OPERATIONS, Operation, PadMode, Value
+from poolcli.rules import validate
+from poolcli.sizes import NO_PADDING, Pads, Sizes, collapsed, join_pads, join_sizes
 from poolcli.windows import Window
 
-T = TypeVar("T")
-
-Sizes = tuple[int, ...]
-"""One number for every windowed axis, or one per axis in D, H, W order."""
-Pads = tuple[tuple[int, int], ...]
 SameRule = Literal["same-upper", "same-lower"]
-PadMode = Literal["constant", "reflect", "edge", "wrap"]
-Placement = Literal["sliding", "global", "adaptive", "none"]
+Placement = Literal["sliding", "global", "adaptive", "fractional", "enlarged", "none"]
 
 PAD_MODES: Final[tuple[PadMode, ...]] = get_args(PadMode)
-NO_PADDING: Final[Pads] = ((0, 0),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,36 +37,52 @@ class Stage:
     placement: Placement = "sliding"
     kernel: Sizes = ()
     stride: Sizes = ()
-    """Empty for the operation's default: the kernel, or 1 for a convolution."""
-    padding: Pads | SameRule = NO_PADDING
+    """Empty for the operation's default: the kernel, 1 for a convolution, 2 for blur."""
+    padding: Pads | SameRule | None = None
+    """None for the operation's default: none at all, or half the window for blur."""
     dilation: Sizes = (1,)
     ceil: bool = False
     count: Literal["include", "exclude"] | None = None
     """Whether padding counts in an average; None for the default of its kind of padding."""
     divisor: int | None = None
-    pad_mode: PadMode = "constant"
+    pad_mode: PadMode | None = None
+    """What padding holds; None for the operation's default: constant, or reflect for blur."""
     output: tuple[int | None, ...] = ()
-    """Of an adaptive stage: how many windows; None keeps the axis as it is."""
+    """Of an adaptive or fractional stage: how many windows; None keeps the axis as it is."""
+    samples: str | None = None
+    """Of a fractional stage: an .npy file of PyTorch's random samples, N×C×axes."""
+    seed: int = 0
+    """Of a fractional stage without samples: which draw."""
     over_channels: bool = False
     own: tuple[tuple[str, Value], ...] = ()
     """The operation's own keys, where they differ from their defaults."""
 
     def __post_init__(self) -> None:
-        for name in ("kernel", "stride", "dilation", "output", "padding"):
-            value = getattr(self, name)
-            if not isinstance(value, str):
-                object.__setattr__(self, name, _collapsed(value))
-        if self.stride and self.stride == self.default_stride:
-            object.__setattr__(self, "stride", ())
         facts = self.operation
+        for name in ("kernel", "stride", "dilation", "output"):
+            self._store(name, collapsed(getattr(self, name)))
+        if not self.kernel:
+            self._store("kernel", self.default_kernel)
+        if self.stride == self.default_stride:
+            self._store("stride", ())
+        if isinstance(self.padding, tuple):
+            self._store("padding", collapsed(self.padding))
+        if self.padding == self.default_padding:
+            self._store("padding", None)
+        if self.pad_mode == self.default_pad_mode:
+            self._store("pad_mode", None)
         if facts.averages and self.count == ("exclude" if self.is_same else "include"):
-            object.__setattr__(self, "count", None)
+            self._store("count", None)
         defaults = {key.name: key.default for key in facts.keys}
-        kept = {name: value for name, value in self.own if value != defaults.get(name)}
-        order = [*defaults, *sorted(kept.keys() - defaults.keys())]
-        own = tuple((name, kept[name]) for name in order if name in kept)
-        object.__setattr__(self, "own", own)
-        _validate(self)
+        own = dict(self.own)
+        self._store(
+            "own", tuple((k, own[k]) for k in defaults if own.get(k, defaults[k]) != defaults[k])
+        )
+        validate(self)
+
+    def _store(self, name: str, value: object) -> None:
+        """Set a field while the value is being made; it is frozen from then on."""
+        object.__setattr__(self, name, value)
 
     @classmethod
     def parse(cls, spec: str) -> Stage:
@@ -101,9 +112,32 @@ class Stage:
         return OPERATIONS[self.op]
 
     @property
+    def default_kernel(self) -> Sizes:
+        """The window's size where none is given; empty for operations that need one."""
+        size = self.operation.kernel if self.placement == "sliding" else None
+        return () if size is None else (size,)
+
+    @property
     def default_stride(self) -> Sizes:
         """The stride where none is given."""
-        return (1,) if self.operation.family == "convolution" else self.kernel
+        return self.kernel if self.operation.stride is None else (self.operation.stride,)
+
+    @property
+    def default_padding(self) -> Pads:
+        """The padding where none is given."""
+        if not self.operation.centred or self.placement != "sliding":
+            return NO_PADDING
+        return tuple(((size - 1) // 2, size // 2) for size in self.kernel)
+
+    @property
+    def default_pad_mode(self) -> PadMode:
+        """What padding holds where nothing is said."""
+        return self.operation.pad_mode if self.placement == "sliding" else "constant"
+
+    @property
+    def pads(self) -> Pads:
+        """The padding in numbers, given or default; none under the SAME rule."""
+        return NO_PADDING if isinstance(self.padding, str) else self.padding or self.default_padding
 
     @property
     def is_same(self) -> bool:
@@ -111,9 +145,14 @@ class Stage:
         return isinstance(self.padding, str)
 
     @property
+    def padding_mode(self) -> PadMode:
+        """What padding holds, given or default."""
+        return self.pad_mode or self.default_pad_mode
+
+    @property
     def pads_with_values(self) -> bool:
         """Whether padding holds values of the map (reflect, edge, wrap), which then count."""
-        return self.pad_mode != "constant"
+        return self.padding_mode != "constant"
 
     @property
     def counts_padding(self) -> bool:
@@ -127,14 +166,32 @@ class Stage:
         """Whether padding takes no part, so that a window may hold nothing at all."""
         if self.pads_with_values:
             return False
-        if self.operation.averages:
-            return not self.counts_padding and self.divisor is None
-        return not self.operation.zero_padded
+        if not self.operation.zero_padded:
+            return True
+        return self.operation.averages and not self.counts_padding and self.divisor is None
+
+    @property
+    def rule(self) -> Rule:
+        """What the stage gives of integers."""
+        return "real" if self.is_linear else self.operation.rule
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether it is an enlargement that interpolates."""
+        return dict(self.own).get("mode") == "bilinear"
 
     @property
     def can_run(self) -> bool:
         """Whether it can be run, not only planned: a convolution given by its shape can't."""
-        return self.operation.family != "convolution"
+        return self.operation.family != "convolution" or "out" not in dict(self.own)
+
+    def fields_given(self) -> tuple[str, ...]:
+        """Names of the fields that say where windows lie and differ from their defaults."""
+        placing = [field for field in fields(self) if field.name not in ("op", "placement", "own")]
+        given = [field.name for field in placing if getattr(self, field.name) != field.default]
+        return tuple(
+            name for name in given if (name, self.kernel) != ("kernel", self.default_kernel)
+        )
 
     def option(self, name: str) -> Value:
         """Value of the operation's own key ``name``, its default where the spec has none.
@@ -205,175 +262,53 @@ class Chain:
         return " ".join(map(str, self.stages))
 
 
-def on_axis(axis: int, sizes: Sequence[T]) -> T:
-    """Size on the ``axis``-th windowed axis, where one alone stands for all axes."""
-    return sizes[axis] if len(sizes) > 1 else sizes[0]
-
-
-def join_sizes(sizes: Sequence[int | None]) -> str:
-    """Write sizes as specs do.
-
-    >>> join_sizes((7, None))
-    '7x_'
-    """
-    return "x".join("_" if size is None else str(size) for size in sizes)
-
-
-def join_pads(pads: Sequence[tuple[int, int]]) -> str:
-    """Write padding as specs do.
-
-    >>> join_pads(((1, 1), (0, 1)))
-    '1x0-1'
-    """
-    return "x".join(str(a) if a == b else f"{a}-{b}" for a, b in pads)
-
-
 def quote(value: str) -> str:
     """Quote a key's value if the spec language would otherwise split it."""
     return f'"{value}"' if any(mark in value for mark in ",*") else value
 
 
-def _collapsed(values: tuple[T, ...]) -> tuple[T, ...]:
-    """Equal sizes are stored once: (2, 2) is (2,)."""
-    return values[:1] if len(set(values)) == 1 else values
-
-
-def _text(stage: Stage, windows: Sequence[Window] | None = None) -> str:
+def _text(stage: Stage, windows: Sequence[Window] = ()) -> str:
     """Write a stage's text, canonical, or bound to its windows on a map."""
-    bound = windows is not None and stage.placement == "sliding"
-    kernel: Sequence[int] = stage.kernel
-    stride: Sequence[int] = stage.stride
-    padding, dilation, output = stage.padding, stage.dilation, stage.output
-    if windows is not None and stage.placement == "adaptive":
-        output = tuple(window.output for window in windows)
-    if windows is not None and bound:
-        kernel = [window.kernel for window in windows]
-        stride = [window.stride or 0 for window in windows]
-        if not isinstance(padding, str) and padding != NO_PADDING:
-            padding = tuple(window.padding for window in windows)
-        if dilation != (1,):
-            dilation = tuple(window.dilation for window in windows)
-    size = "global" if stage.placement == "global" else join_sizes(kernel)
+    said: dict[str, tuple[int | None, ...]] = {
+        "kernel": stage.kernel if stage.kernel != stage.default_kernel else (),
+        "stride": stage.stride,
+        "output": stage.output,
+        "dilation": stage.dilation,
+    }
+    pads: Pads | SameRule | None = stage.padding
+    if windows and stage.placement in ("sliding", "fractional", "enlarged"):
+        said["kernel"] = tuple(window.kernel for window in windows)
+    if windows and stage.placement == "sliding":
+        said["stride"] = tuple(window.stride or 0 for window in windows)
+        if stage.dilation != (1,):
+            said["dilation"] = tuple(window.dilation for window in windows)
+        if not stage.is_same and stage.pads != NO_PADDING:
+            pads = tuple(window.padding for window in windows)
+    if windows and stage.output:
+        said["output"] = tuple(window.output for window in windows)
+    size = "global" if stage.placement == "global" else join_sizes(said["kernel"])
     keys: dict[str, Value | None] = {
-        "stride": join_sizes(stride),
-        "pad": padding.removesuffix("-upper") if isinstance(padding, str) else join_pads(padding),
-        "dilation": join_sizes(dilation),
+        "stride": join_sizes(said["stride"]),
+        "pad": join_pads(pads) if isinstance(pads, tuple) else (pads or "").removesuffix("-upper"),
+        "dilation": join_sizes(said["dilation"]) if said["dilation"] != (1,) else None,
         "ceil": stage.ceil,
         f"{stage.count}-pad": stage.count is not None,
         "divisor": stage.divisor,
         "pad-mode": stage.pad_mode,
-        "out": join_sizes(output),
-        "over": "channels" if stage.over_channels else "",
+        "out": join_sizes(said["output"]),
+        "fractional": stage.placement == "fractional",
+        "seed": stage.seed or None,
+        "samples": stage.samples,
+        "over": "channels" if stage.over_channels else None,
     }
-    defaults = {"pad": "0", "dilation": "1", "pad-mode": "constant"}
     parts = [f"{stage.op}:{size}" if size else stage.op]
-    parts += [_key_text(key, value) for key, value in keys.items() if value != defaults.get(key)]
+    parts += [_key_text(key, value) for key, value in keys.items() if value]
     parts += [_key_text(key, value) for key, value in stage.own]
-    return ",".join(part for part in parts if part)
+    return ",".join(parts)
 
 
 def _key_text(key: str, value: Value | None) -> str:
-    """Write a key, a flag, or nothing for what is not given."""
+    """Write a key, or a flag."""
     if value is True:
         return key
-    if value is None or value is False or value == "":
-        return ""
     return f"{key}={quote(value) if isinstance(value, str) else repr(value)}"
-
-
-def _validate(stage: Stage) -> None:
-    """Refuse what no map could make sense of."""
-    facts = stage.operation
-    if facts.family == "elementwise":
-        _require_plain(stage)
-        return
-    if stage.placement == "sliding" and not stage.kernel:
-        raise SpecError(f"{stage.op} needs a window: {stage.op}:2, {stage.op}:global or out=", "op")
-    if stage.placement != "sliding":
-        _require_no_sliding_keys(stage)
-    _require_agreeing_ranks(stage)
-    if stage.is_same and stage.ceil:
-        raise SpecError("ceil and same padding contradict each other: same rounds up", "ceil")
-    if not facts.averages and (stage.count or stage.divisor is not None):
-        key = "divisor" if stage.divisor is not None else f"{stage.count}-pad"
-        raise SpecError(f"only an average has a divisor, {stage.op} has none", key)
-    if stage.pads_with_values and stage.count == "exclude":
-        raise SpecError(f"padding by {stage.pad_mode} holds values, which count", "exclude-pad")
-    if facts.family == "convolution":
-        _require_convolution(stage)
-    _require_padding_below_extent(stage)
-
-
-def _require_plain(stage: Stage) -> None:
-    """An elementwise stage has its name and its own keys, nothing else."""
-    plain = Stage.__dataclass_fields__
-    for field in fields(stage):
-        if field.name in ("op", "placement", "own"):
-            continue
-        if getattr(stage, field.name) != plain[field.name].default:
-            raise SpecError(f"{stage.op} works element by element: it takes no {field.name}", "op")
-
-
-def _require_no_sliding_keys(stage: Stage) -> None:
-    kind = "one window is the whole map" if stage.placement == "global" else "out= places windows"
-    if stage.kernel:
-        raise SpecError(f"{kind}: it takes no size besides", "op")
-    for given, key in (
-        (stage.stride, "stride"),
-        (stage.padding != NO_PADDING, "pad"),
-        (stage.dilation != (1,), "dilation"),
-        (stage.ceil, "ceil"),
-        (stage.pads_with_values, "pad-mode"),
-        (stage.count, f"{stage.count}-pad"),
-    ):
-        if given:
-            raise SpecError(f"{kind}: it takes no {key}", key)
-
-
-def _require_convolution(stage: Stage) -> None:
-    own: Mapping[str, Value] = dict(stage.own)
-    if stage.placement != "sliding":
-        raise SpecError("a convolution's weights have one size: give it, as in conv:3", "op")
-    if stage.ceil:
-        raise SpecError("a convolution has no ceil mode", "ceil")
-    if stage.over_channels:
-        raise SpecError("a convolution mixes channels already", "over")
-    if "out" not in own:
-        raise SpecError("a convolution without weights needs its number of outputs: out=64", "op")
-    groups, outputs = int(stage.option("groups")), int(own["out"])
-    if outputs % groups:
-        raise SpecError(f"{outputs} output channels don't divide into {groups} groups", "groups")
-
-
-def _require_agreeing_ranks(stage: Stage) -> None:
-    """Sizes given per axis must speak of equally many axes."""
-    ranks = {len(sizes) for _, sizes in _sizes(stage)} - {0, 1}
-    if len(ranks) > 1:
-        named = ", ".join(f"{name} {len(sizes)}" for name, sizes in _sizes(stage) if sizes)
-        raise SpecError(f"the numbers of axes differ ({named})", "op")
-    if stage.over_channels and ranks:
-        raise SpecError("channels are one axis: give one size", "op")
-
-
-def _sizes(stage: Stage) -> tuple[tuple[str, Sequence[object]], ...]:
-    return (
-        ("kernel", stage.kernel),
-        ("stride", stage.stride),
-        ("pad", () if isinstance(stage.padding, str) else stage.padding),
-        ("dilation", stage.dilation),
-        ("out", stage.output),
-    )
-
-
-def _require_padding_below_extent(stage: Stage) -> None:
-    if isinstance(stage.padding, str) or stage.padding == NO_PADDING:
-        return
-    for axis in range(max(len(sizes) for _, sizes in _sizes(stage))):
-        extent = (on_axis(axis, stage.kernel) - 1) * on_axis(axis, stage.dilation) + 1
-        largest = max(on_axis(axis, stage.padding))
-        if largest >= extent:
-            raise SpecError(
-                f"padding must be smaller than the window, which spans {extent}: "
-                f"at most {extent - 1}",
-                "pad",
-            )

@@ -46,6 +46,16 @@ class Window(ABC):
         return 1
 
     @property
+    def spread(self) -> int:
+        """Positions from a window's first to its last: how far it widens a receptive field."""
+        return (self.kernel - 1) * self.dilation
+
+    @property
+    def pace(self) -> float | None:
+        """Input positions per output: what a jump is multiplied by; None where it varies."""
+        return self.stride
+
+    @property
     def padding(self) -> tuple[int, int]:
         """Declared padding at the begin and the end."""
         return (0, 0)
@@ -192,6 +202,80 @@ class Adaptive(Window):
         return self.output == self.length
 
 
+@dataclass(frozen=True, slots=True)
+class Fractional(Window):
+    """Windows of one size at pseudo-random distances of about (n-k)/(o-1).
+
+    With α = (n-k)/(o-1), window i starts at int((i+u)·α) - int(u·α), the last at n-k
+    (ATen/native/FractionalMaxPooling.h). The sample u in [0, 1) is drawn, or given, when a map is
+    pooled; shapes and costs don't depend on it.
+
+    >>> window = Fractional(length=7, output=3, size=2, sample=0.5)
+    >>> [list(window.positions(i)) for i in range(3)]
+    [[0, 1], [2, 3], [5, 6]]
+    """
+
+    size: int
+    sample: float = 0.0
+
+    @property
+    def kernel(self) -> int:
+        return self.size
+
+    def positions(self, index: int) -> range:
+        last = self.length - self.size
+        if index == self.output - 1:
+            return range(last, self.length)
+        # One float type throughout, that of the sample: PyTorch's rounding is part of the rule.
+        alpha = type(self.sample)(last) / type(self.sample)(self.output - 1)
+        start = int((index + self.sample) * alpha) - int(self.sample * alpha)
+        return range(start, start + self.size)
+
+    def total_positions(self) -> int:
+        return self.output * self.size
+
+
+@dataclass(frozen=True, slots=True)
+class Enlarged(Window):
+    """The inverse: ``factor`` outputs for every input position, as PyTorch's align_corners=False.
+
+    Nearest repeats a position; linear lies between two, at (i + ½)/factor - ½.
+
+    >>> [list(Enlarged(3, 6, 2).positions(i)) for i in range(6)]
+    [[0], [0], [1], [1], [2], [2]]
+    >>> [list(Enlarged(3, 6, 2, linear=True).positions(i)) for i in range(6)]
+    [[-1, 0], [0, 1], [0, 1], [1, 2], [1, 2], [2, 3]]
+    """
+
+    factor: int
+    linear: bool = False
+
+    @property
+    def kernel(self) -> int:
+        return self.factor
+
+    @property
+    def spread(self) -> int:
+        return 1 if self.linear else 0
+
+    @property
+    def pace(self) -> float:
+        return 1 / self.factor
+
+    def positions(self, index: int) -> range:
+        if not self.linear:
+            return range(index // self.factor, index // self.factor + 1)
+        first = (2 * index + 1 - self.factor) // (2 * self.factor)
+        return range(first, first + 2)
+
+    def total_positions(self) -> int:
+        return self.output * (self.spread + 1)
+
+    @property
+    def is_identity(self) -> bool:
+        return self.factor == 1
+
+
 def _clip(positions: range, low: int, high: int) -> range:
     """The part of ``positions`` inside [low, high)."""
     first = max(0, _ceil_div(low - positions.start, positions.step))
@@ -284,6 +368,27 @@ def adaptive(length: int, output: int | None) -> Adaptive:
     """Bind as many windows as ``output`` asks; None keeps the axis as it is."""
     _require_positions(length)
     return Adaptive(length, length if output is None else output)
+
+
+def fractional(length: int, kernel: int, output: int) -> Fractional:
+    """Bind ``output`` windows of ``kernel`` positions at varying distances.
+
+    >>> fractional(7, 2, 3).output
+    3
+    """
+    _require_positions(length)
+    if output + kernel - 1 > length:
+        raise WindowError(
+            f"{output} windows of {kernel} need {output + kernel - 1} positions, its input has "
+            f"{length}: at most {max(length - kernel + 1, 0)} fit"
+        )
+    return Fractional(length, output, kernel)
+
+
+def enlarged(length: int, factor: int, *, linear: bool) -> Enlarged:
+    """Bind an enlargement by a whole factor."""
+    _require_positions(length)
+    return Enlarged(length, length * factor, factor, linear)
 
 
 def _require_positions(length: int) -> None:

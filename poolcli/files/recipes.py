@@ -8,7 +8,7 @@ spec = "max:2"
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,9 +57,27 @@ def load(path: Path) -> Recipe:
     except (ValueError, RecursionError) as error:
         raise SpecError(f"recipe {path}: {' '.join(str(error).split())}") from None
     try:
-        return _recipe(content)
+        recipe = _recipe(content)
+        return replace(recipe, chain=_relative_to(path.parent, recipe.chain))
     except SpecError as error:
         raise SpecError(f"recipe {path}: {error}") from None
+
+
+def _relative_to(folder: Path, chain: Chain) -> Chain:
+    """Return a chain whose files are looked for from the recipe's folder."""
+    stages = []
+    for stage in chain:
+        own = tuple(
+            (key, str(folder / value) if key in _FILES and isinstance(value, str) else value)
+            for key, value in stage.own
+        )
+        samples = None if stage.samples is None else str(folder / stage.samples)
+        stages.append(replace(stage, own=own, samples=samples))
+    return Chain(tuple(stages))
+
+
+_FILES: Final = ("weights", "bias")
+"""Keys whose values are paths."""
 
 
 def _recipe(content: dict[str, Any]) -> Recipe:

@@ -1,19 +1,24 @@
 """What is done in a window: one function per operation, under the name of its facts.
 
 Each takes a :class:`~poolcli.kernels.views.View` and the stage, and returns the results in a dtype
-at least as wide as the stage's carried dtype. None of them knows where windows lie.
+at least as wide as the stage's carried dtype. None of them knows where windows lie. What else a
+stage draws on, random numbers, comes as a stream that the engine has keyed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
+from math import comb
 from typing import Any, Final
 
 import numpy as np
 
 from poolcli.errors import RangeError
+from poolcli.kernels.draws import uniform
 from poolcli.kernels.views import Array, View
 from poolcli.stages import Stage
+from poolcli.windows import Window
 
 _SHORT_SUM: Final = 64
 """Float sums of more elements than this are accumulated in float64 (float32 drifts: 4096² times
@@ -62,8 +67,112 @@ def _lp(view: View, stage: Stage) -> Array:
     return np.power(view.on(powers).fold(np.add, 0), 1 / norm)
 
 
+def _generalised_mean(view: View, stage: Stage) -> Array:
+    norm, floor = float(stage.option("norm")), float(stage.option("eps"))
+    powers = np.maximum(view.array.astype(np.float64), floor)
+    np.power(powers, norm, out=powers)
+    mean = view.on(powers).fold(np.add, 0) / view.per_window(_present)
+    return np.asarray(np.power(mean, 1 / norm))
+
+
+def _median(view: View, _stage: Stage) -> Array:
+    return _quantile_of(view, lambda elements: np.median(elements, axis=-1))
+
+
+def _quantile(view: View, stage: Stage) -> Array:
+    q = float(stage.option("q"))
+    return _quantile_of(view, lambda elements: np.quantile(elements, q, axis=-1))
+
+
+def _quantile_of(view: View, reduce: Callable[[Array], Array]) -> Array:
+    dtype = view.array.dtype
+    if dtype.kind == "b" or dtype.name == "float16":
+        view = view.on(view.array.astype(np.float32))
+    exact = np.float64 if dtype.kind != "f" else view.array.dtype
+    return view.reduce(reduce, exact)
+
+
+def _majority(view: View, _stage: Stage) -> Array:
+    return view.reduce(_most_frequent, view.array.dtype)
+
+
+def _most_frequent(elements: Array) -> Array:
+    """Return the value of the longest run of the sorted elements, the first of equally long."""
+    ordered = np.sort(elements, axis=-1)
+    place = np.arange(ordered.shape[-1])
+    new = np.ones(ordered.shape, bool)
+    new[..., 1:] = ordered[..., 1:] != ordered[..., :-1]
+    if ordered.dtype.kind == "f":
+        # All NaNs are one value; they are sorted to the end.
+        new[..., 1:] &= ~np.isnan(ordered[..., :-1])
+    length = place - np.maximum.accumulate(np.where(new, place, 0), axis=-1)
+    longest = np.argmax(length, axis=-1)
+    return np.take_along_axis(ordered, longest[..., None], axis=-1)[..., 0]
+
+
+def _soft(view: View, _stage: Stage) -> Array:
+    return view.on(view.array.astype(np.float64)).reduce(_softmax_weighted, np.float64)
+
+
+def _softmax_weighted(elements: Array) -> Array:
+    """Return Σ e^(x-m)·x / Σ e^(x-m), where m is the maximum so that nothing overflows."""
+    peak = elements.max(axis=-1, keepdims=True)
+    # An infinite maximum less itself is no number; an element of no weight adds nothing.
+    weights = np.exp(np.where(elements == peak, 0, elements - peak))
+    products = np.where(weights == 0, 0, weights * elements)
+    mean: Array = products.sum(axis=-1) / weights.sum(axis=-1)
+    return mean
+
+
+def _stochastic(view: View, stage: Stage) -> Array:
+    draws = uniform(int(stage.option("seed")), view.stream, view.shape)
+    return view.reduce_with(_drawn, view.array.dtype, beside=draws)
+
+
+def _drawn(elements: Array, _places: Array, draws: Array) -> Array:
+    """Return of each window the element that its draw in [0, 1) falls on."""
+    peak = elements.max(axis=-1, keepdims=True)
+    with_weight = np.maximum(elements, 0).astype(np.float64)
+    # Scaled by the maximum, so that no sum overflows; an infinite one outweighs all others.
+    scale = np.where(peak > 0, peak, 1).astype(np.float64)
+    weights = np.where(np.isinf(scale), np.isinf(with_weight), with_weight / scale)
+    sums = np.cumsum(weights, axis=-1)
+    chosen = np.sum(sums <= draws[..., None] * sums[..., -1:], axis=-1)
+    chosen = np.minimum(chosen, elements.shape[-1] - 1)
+    none_positive = ~(peak[..., 0] > 0)
+    chosen = np.where(none_positive, np.argmax(elements, axis=-1), chosen)
+    return np.take_along_axis(elements, chosen[..., None], axis=-1)[..., 0]
+
+
+def _average_and_maximum(view: View, stage: Stage) -> Array:
+    mix = float(stage.option("mix"))
+    if mix == 0:
+        return _maximum(view, stage)
+    average = _average(view, stage)
+    if mix == 1:
+        return average
+    return np.asarray(mix * average + (1 - mix) * _maximum(view, stage).astype(average.dtype))
+
+
 def _pick(view: View, _stage: Stage) -> Array:
     return view.firsts()
+
+
+def _blur(view: View, _stage: Stage) -> Array:
+    blurred = view.on(view.array.astype(np.float64)).weigh(binomial)
+    return np.asarray(blurred / view.per_window(_counted_weight))
+
+
+def _counted_weight(window: Window, index: int) -> float:
+    """Weight of the positions that count: all but what ceil mode hangs over the padding."""
+    weights = binomial(len(window.positions(index)))
+    begin, end = window.padding
+    inside = [-begin <= at < window.length + end for at in window.positions(index)]
+    return 1.0 if all(inside) else float(weights[inside].sum())
+
+
+def _present(window: Window, index: int) -> int:
+    return len(window.present(index))
 
 
 REDUCERS: Final[dict[str, Callable[[View, Stage], Array]]] = {
@@ -72,8 +181,40 @@ REDUCERS: Final[dict[str, Callable[[View, Stage], Array]]] = {
     "avg": _average,
     "sum": _sum,
     "lp": _lp,
+    "gem": _generalised_mean,
+    "median": _median,
+    "quantile": _quantile,
+    "majority": _majority,
+    "soft": _soft,
+    "stochastic": _stochastic,
+    "avgmax": _average_and_maximum,
     "pick": _pick,
+    "blur": _blur,
 }
+
+
+def maximum_places(view: View) -> Array:
+    """Return the flat index, over the windowed axes, of each window's maximum: the first of a tie.
+
+    NaN is the maximum wherever it stands. A window of padding alone has the index nearest to it.
+    """
+
+    def first_place(elements: Array, places: Array, _beside: Array) -> Array:
+        chosen = np.argmax(elements, axis=-1)[..., None]
+        return np.take_along_axis(places, chosen, axis=-1)[..., 0]
+
+    return view.reduce_with(first_place, np.int64)
+
+
+@lru_cache(maxsize=256)
+def binomial(size: int) -> Array:
+    """Return the binomial weights of a window, which sum to 1.
+
+    >>> binomial(3)
+    array([0.25, 0.5 , 0.25])
+    """
+    return np.array([comb(size - 1, tap) / 2 ** (size - 1) for tap in range(size)])
+
 
 _WORD: Final = 8
 """Bytes of the widest integers, whose sums need care."""

@@ -1,37 +1,56 @@
 """Where windows lie: an array seen through windows along some of its axes.
 
-An operation asks a :class:`View` for what it needs (a fold, a count, the first elements) and never
-learns whether the windows slide, adapt or cover the whole map.
+An operation asks a :class:`View` for what it needs (a fold, a weighted sum, the elements of each
+window) and never learns whether the windows slide, adapt, are drawn, or cover the whole map.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from math import prod
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from poolcli.stages import PadMode, Stage
+from poolcli.operations import PadMode
+from poolcli.stages import Stage
 from poolcli.windows import Sliding, Window
 
 Array = NDArray[Any]
 
+_BLOCK: Final = 1 << 20
+"""Elements gathered at once, so that windows that overlap don't multiply the memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """An array, the axes that windows lie on, and a bound window for each."""
+    """An array, the axes that windows lie on, and a bound window for each.
+
+    ``stream`` numbers the random draws of its stage. ``sources`` is set where padding holds values:
+    along each axis, the position that every element of the padded array came from.
+    """
 
     array: Array
     axes: tuple[int, ...]
     windows: tuple[Window, ...]
+    stream: int = 0
+    sources: tuple[Array, ...] | None = None
 
     @property
     def volume(self) -> int:
         """Positions in the largest window."""
         return prod(window.kernel for window in self.windows)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the result: one element per window."""
+        lengths = list(self.array.shape)
+        for axis, window in zip(self.axes, self.windows, strict=True):
+            lengths[axis] = window.output
+        return tuple(lengths)
 
     def on(self, array: Array) -> View:
         """Return the same windows over another array of the same shape."""
@@ -49,6 +68,16 @@ class View:
                 array = _fold_axis(array, axis, window, combine, identity)
         return array
 
+    def weigh(self, weights_of: Callable[[int], Array]) -> Array:
+        """Sum every window's elements times weights, the product of those along each axis.
+
+        ``weights_of`` gives the weights along an axis for a window of some size. Padding adds 0.
+        """
+        array = self.array
+        for axis, window in zip(self.axes, self.windows, strict=True):
+            array = _weigh_axis(array, axis, window, weights_of)
+        return array
+
     def counts(self, stage: Stage) -> Array | int:
         """How many elements each window's average is divided by, shaped to divide a fold."""
         if stage.divisor is not None:
@@ -56,9 +85,17 @@ class View:
         count: Callable[[Window, int], int] = (
             Window.counted if stage.counts_padding else _count_present
         )
-        total: Array | int = 1
+        counts: Array | int = self.per_window(count)
+        return counts
+
+    def per_window(self, measure: Callable[[Window, int], Any]) -> Any:
+        """Return the product over the axes of ``measure(window, index)``, shaped to fit a fold.
+
+        A plain number where it is the same for all windows.
+        """
+        total: Any = 1
         for axis, window in zip(self.axes, self.windows, strict=True):
-            each = [count(window, index) for index in range(window.output)]
+            each = [measure(window, index) for index in range(window.output)]
             if len(set(each)) == 1:
                 total = total * each[0]
             else:
@@ -75,18 +112,125 @@ class View:
             array = np.take(array, index, axis=axis)
         return array
 
+    def reduce(self, reduce: Callable[[Array], Array], dtype: DTypeLike) -> Array:
+        """Reduce each window's elements, padding left out, by a function of their last axis."""
+        return self.reduce_with(lambda elements, _, __: reduce(elements), dtype)
+
+    def reduce_with(
+        self,
+        reduce: Callable[[Array, Array, Array], Array],
+        dtype: DTypeLike,
+        beside: Array | None = None,
+    ) -> Array:
+        """Reduce each window's elements, given their places and what stands beside the result.
+
+        Windows that hold equally many elements are gathered into one dense array (…, elements), a
+        block at a time, so that ``reduce`` needs no mask and overlaps take no memory.
+
+        Parameters
+        ----------
+        reduce
+            Takes the elements (…, k), their flat indices over the windowed axes (windows…, k), and
+            the part of ``beside`` that belongs to them (…); returns (…).
+        dtype
+            Of the result.
+        beside
+            An array of the result's shape, such as random draws.
+        """
+        planes = as_planes(self.array, self.axes)
+        drawn = None if beside is None else as_planes(beside, self.axes)
+        lengths = tuple(window.output for window in self.windows)
+        result = np.empty((len(planes), *lengths), dtype)
+        for outputs, positions in self._blocks():
+            grid = tuple(map(len, outputs))
+            flat = self._flat(positions)
+            places = flat.reshape(*grid, -1)
+            rows = max(1, _BLOCK // places.size)
+            for start in range(0, len(planes), rows):
+                part = planes[start : start + rows]
+                where: tuple[slice | Array, ...] = (slice(None), *positions)
+                elements = part[where].reshape(len(part), *grid, -1)
+                target = np.ix_(np.arange(start, start + len(part)), *outputs)
+                draws = result[target] if drawn is None else drawn[target]
+                result[target] = reduce(elements, np.broadcast_to(places, elements.shape), draws)
+        return from_planes(result, self.shape, self.axes)
+
+    def _blocks(self) -> Iterator[tuple[list[Array], tuple[Array, ...]]]:
+        """Yield the outputs along each axis, and the positions of their windows' elements.
+
+        Positions are shaped (windows…, elements…), to index a plane with.
+        """
+        count = len(self.axes)
+        for groups in product(*(_groups(window) for window in self.windows)):
+            inner = prod(positions.size for _, positions in groups[1:])
+            rows, positions = groups[0]
+            step = max(1, _BLOCK // max(1, inner * positions.shape[1]))
+            for start in range(0, len(rows), step):
+                first = rows[start : start + step], positions[start : start + step]
+                parts = [first, *groups[1:]]
+                yield (
+                    [outputs for outputs, _ in parts],
+                    tuple(_spread(index, axis, count) for axis, (_, index) in enumerate(parts)),
+                )
+
+    def _flat(self, positions: Sequence[Array]) -> Array:
+        """Return flat indices over the windowed axes of the array as it was before padding."""
+        sources = self.sources or tuple(np.arange(window.length) for window in self.windows)
+        lengths = [int(source.max()) + 1 for source in sources]
+        flat = np.zeros((), np.int64)
+        for source, length, index in zip(sources, lengths, positions, strict=True):
+            flat = flat * length + source[index]
+        return flat
+
+
+def as_planes(array: Array, axes: Sequence[int]) -> Array:
+    """Return an array as (planes, lengths along ``axes``…)."""
+    lengths = [array.shape[axis] for axis in axes]
+    return np.moveaxis(array, axes, range(-len(axes), 0)).reshape(-1, *lengths)
+
+
+def from_planes(planes: Array, shape: Sequence[int], axes: Sequence[int]) -> Array:
+    """Return planes as an array of ``shape``, the inverse of :func:`as_planes`."""
+    lead = [length for axis, length in enumerate(shape) if axis not in axes]
+    moved = planes.reshape(*lead, *planes.shape[1:])
+    return np.ascontiguousarray(np.moveaxis(moved, range(-len(axes), 0), axes))
+
+
+def _groups(window: Window) -> list[tuple[Array, Array]]:
+    """Return outputs whose windows hold equally many elements, and these elements' positions.
+
+    A window of padding alone is given the position nearest to it: an index must lie inside.
+    """
+    groups: dict[int, tuple[list[int], list[list[int]]]] = {}
+    for index in range(window.output):
+        present = list(window.present(index))
+        if not present:
+            present = [min(max(window.positions(index)[0], 0), window.length - 1)]
+        outputs, positions = groups.setdefault(len(present), ([], []))
+        outputs.append(index)
+        positions.append(present)
+    return [(np.array(outputs), np.array(positions)) for outputs, positions in groups.values()]
+
+
+def _spread(positions: Array, axis: int, count: int) -> Array:
+    """Shape (windows, elements) of one axis to broadcast as (windows…, elements…) of all."""
+    shape = [1] * (2 * count)
+    shape[axis], shape[count + axis] = positions.shape
+    return positions.reshape(shape)
+
 
 def padded_with_values(view: View, mode: PadMode) -> View:
     """Return a view whose declared padding holds values, as numpy.pad's ``mode`` makes them."""
     width = [(0, 0)] * view.array.ndim
-    windows = list(view.windows)
-    for position, (axis, window) in enumerate(zip(view.axes, view.windows, strict=True)):
+    windows, sources = list(view.windows), []
+    for place, (axis, window) in enumerate(zip(view.axes, view.windows, strict=True)):
+        width[axis] = window.padding
         if isinstance(window, Sliding):
-            width[axis] = window.padding
             length = window.length + window.begin + window.end
-            windows[position] = replace(window, length=length, begin=0, end=0)
+            windows[place] = replace(window, length=length, begin=0, end=0)
+        sources.append(np.pad(np.arange(window.length), window.padding, mode=mode))
     array = np.pad(view.array, width, mode=mode)
-    return View(array, view.axes, tuple(windows))
+    return View(array, view.axes, tuple(windows), view.stream, tuple(sources))
 
 
 def _count_present(window: Window, index: int) -> int:
@@ -109,9 +253,7 @@ def _fold_by_tap(
     result = _empty_result(array, axis, window)
     for tap in range(window.size):
         first, last = window.reach(tap)
-        start = first * window.step - window.begin + tap * window.spacing
-        stop = start + (last - first - 1) * window.step + 1
-        part = array[along(axis, slice(start, max(start, stop), window.step))]
+        part = array[along(axis, taken(window, tap))]
         target = result[along(axis, slice(first, last))]
         if tap == 0:
             result[along(axis, slice(0, first))] = identity
@@ -120,6 +262,13 @@ def _fold_by_tap(
         else:
             combine(target, part, out=target)
     return result
+
+
+def taken(window: Sliding, tap: int) -> slice:
+    """Return the input positions that the ``tap``-th elements of all windows are taken from."""
+    first, last = window.reach(tap)
+    start = first * window.step - window.begin + tap * window.spacing
+    return slice(start, max(start, start + (last - first - 1) * window.step + 1), window.step)
 
 
 def _fold_by_output(
@@ -135,6 +284,27 @@ def _fold_by_output(
             combine.reduce(part, axis=axis, dtype=array.dtype, out=target, keepdims=True)
         else:
             target[...] = identity
+    return result
+
+
+def _weigh_axis(
+    array: Array, axis: int, window: Window, weights_of: Callable[[int], Array]
+) -> Array:
+    """Sum windows along one axis with weights."""
+    result = np.zeros_like(_empty_result(array, axis, window))
+    if isinstance(window, Sliding) and window.kernel < window.output:
+        for tap, weight in enumerate(weights_of(window.size)):
+            if weight:
+                target = result[along(axis, slice(*window.reach(tap)))]
+                target += array[along(axis, taken(window, tap))] * weight
+        return result
+    for index in range(window.output):
+        positions = window.positions(index)
+        weights = weights_of(len(positions))
+        target = result[along(axis, slice(index, index + 1))]
+        for position, weight in zip(positions, weights, strict=True):
+            if weight and 0 <= position < window.length:
+                target += array[along(axis, slice(position, position + 1))] * weight
     return result
 
 

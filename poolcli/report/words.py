@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from poolcli.stages import join_pads
+from poolcli.sizes import join_pads
 
 if TYPE_CHECKING:
     from poolcli.plan import Costs, Plan, Step
@@ -64,7 +64,7 @@ def _row(step: Step) -> dict[str, str]:
 
 def total(plan: Plan) -> str:
     """Return a plan's totals in one line."""
-    parts = [f"{_factor(plan.reduction)}× fewer elements" if plan.reduction else "no elements"]
+    parts = [_reduction(plan.reduction)]
     if plan.costs.params:
         parts.append(f"{plan.costs.params:,} parameters")
     if done := operations(plan.costs):
@@ -73,17 +73,21 @@ def total(plan: Plan) -> str:
     return ", ".join(parts)
 
 
-def _factor(number: float) -> str:
-    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"  # noqa: PLR2004 - three digits
+def _reduction(factor: float | None) -> str:
+    if factor is None:
+        return "no elements"
+    word, factor = ("fewer", factor) if factor >= 1 else ("more", 1 / factor)
+    times = f"{factor:,.0f}" if factor >= 100 else f"{factor:.3g}"  # noqa: PLR2004 - three digits
+    return f"{times}× {word} elements"
 
 
-def shape(sizes: Sequence[int] | None) -> str:
+def shape(sizes: Sequence[float] | None) -> str:
     """Write sizes: 3×224×224; a dash where there are none.
 
     >>> shape((3, 224, 224)), shape(None)
     ('3×224×224', '-')
     """
-    return "-" if sizes is None else "×".join(map(str, sizes))
+    return "-" if sizes is None else "×".join(f"{size:.12g}" for size in sizes)
 
 
 def memory(count: int) -> str:

@@ -1,0 +1,53 @@
+"""Making maps larger: enlargement by a factor, and the inverse of max pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+
+from poolcli.kernels.views import Array, as_planes, from_planes
+from poolcli.windows import Enlarged, Window
+
+
+def repeated(array: Array, axes: Sequence[int], windows: Sequence[Window]) -> Array:
+    """Enlarge by repeating elements.
+
+    >>> from poolcli.windows import enlarged
+    >>> repeated(np.array([1, 2]), (0,), (enlarged(2, 2, linear=False),))
+    array([1, 1, 2, 2])
+    """
+    for axis, window in zip(axes, windows, strict=True):
+        array = np.repeat(array, window.kernel, axis=axis)
+    return array
+
+
+def interpolated(array: Array, axes: Sequence[int], windows: Sequence[Window]) -> Array:
+    """Enlarge linearly between elements, the outermost continued (align_corners=False).
+
+    Output i lies at (i + ½)/factor - ½ (ATen/native/UpSample.h, area_pixel_compute_source_index).
+    """
+    wide = np.float64 if array.dtype.kind != "f" else np.promote_types(array.dtype, np.float32)
+    array = array.astype(wide)
+    for axis, window in zip(axes, windows, strict=True):
+        assert isinstance(window, Enlarged)  # noqa: S101 - what an enlargement is bound to
+        at = np.clip((np.arange(window.output) + 0.5) / window.factor - 0.5, 0, window.length - 1)
+        low = at.astype(np.int64)
+        high = np.minimum(low + 1, window.length - 1)
+        share = (at - low).astype(wide).reshape([-1, *[1] * (array.ndim - axis - 1)])
+        array = np.take(array, low, axis) * (1 - share) + np.take(array, high, axis) * share
+    return array
+
+
+def put_back(values: Array, places: Array, axes: Sequence[int], shape: Sequence[int]) -> Array:
+    """Return zeros of ``shape`` with values where ``places``, flat over ``axes``, say.
+
+    Where two values have one place, the last in row-major order stays.
+    """
+    rows, wheres = as_planes(values, axes), as_planes(places, axes)
+    lengths = [shape[axis] for axis in axes]
+    result = np.zeros((len(rows), prod(lengths)), values.dtype)
+    count = len(rows), -1
+    np.put_along_axis(result, wheres.reshape(count), rows.reshape(count), axis=1)
+    return from_planes(result.reshape(-1, *lengths), shape, axes)

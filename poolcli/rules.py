@@ -1,0 +1,164 @@
+"""What a stage may be: one table of what each kind of stage takes, and a few rules of values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from poolcli.errors import SpecError
+from poolcli.operations import FLAT_FILTERS
+from poolcli.sizes import NO_PADDING, on_axis
+
+if TYPE_CHECKING:
+    from poolcli.stages import Stage
+
+_ANYWHERE: Final = {"divisor", "over_channels"}
+_TAKES: Final = {
+    "sliding": {"kernel", "stride", "padding", "dilation", "ceil", "count", "pad_mode"} | _ANYWHERE,
+    "global": _ANYWHERE,
+    "adaptive": {"output"} | _ANYWHERE,
+    "fractional": {"kernel", "output", "samples", "seed"} | _ANYWHERE,
+    "enlarged": {"kernel"},
+    "none": set[str](),
+}
+_CONVOLUTION_TAKES: Final = {"kernel", "stride", "padding", "dilation", "pad_mode"}
+_WHY: Final = {
+    "sliding": "",
+    "global": "one window is the whole map",
+    "adaptive": "out= places the windows",
+    "fractional": "fractional windows lie where they are drawn",
+    "enlarged": "it enlarges by its size",
+    "none": "it works element by element",
+}
+_PLACEMENTS: Final = {
+    "windows": ("sliding", "global", "adaptive", "fractional"),
+    "convolution": ("sliding",),
+    "enlargement": ("enlarged",),
+    "plain": ("none",),
+}
+_KEYS: Final = {
+    "kernel": "op",
+    "padding": "pad",
+    "pad_mode": "pad-mode",
+    "output": "out",
+    "over_channels": "over",
+}
+"""Where a field's name is not its key's."""
+
+
+def validate(stage: Stage) -> None:
+    """Refuse what no map could make sense of.
+
+    Raises
+    ------
+    SpecError
+        Naming the key that is out of place.
+    """
+    family = stage.operation.family
+    if stage.placement not in _PLACEMENTS[family]:
+        raise SpecError(f"{stage.op} takes no {stage.placement} windows", _placing_key(stage))
+    _require_known_fields(stage)
+    if stage.placement in ("sliding", "fractional", "enlarged"):
+        _require_size(stage)
+    if stage.placement in ("adaptive", "fractional") and not stage.output:
+        raise SpecError("fractional windows need their number, out=", "fractional")
+    _require_agreeing_ranks(stage)
+    if stage.is_same and stage.ceil:
+        raise SpecError("ceil and same padding contradict each other: same rounds up", "ceil")
+    if stage.pads_with_values and stage.count == "exclude":
+        raise SpecError(f"padding by {stage.padding_mode} holds values, which count", "exclude-pad")
+    if family == "convolution":
+        _require_weights(stage)
+    _require_padding_below_extent(stage)
+
+
+def _placing_key(stage: Stage) -> str:
+    return {"adaptive": "out", "fractional": "fractional"}.get(stage.placement, "op")
+
+
+def _require_known_fields(stage: Stage) -> None:
+    """Refuse every field that this kind of stage does not take: one rule for all kinds."""
+    takes = _TAKES[stage.placement]
+    why = _WHY[stage.placement]
+    if stage.operation.family == "convolution":
+        takes, why = _CONVOLUTION_TAKES, "a convolution mixes a window of all channels"
+    if not stage.operation.averages:
+        takes = takes - {"count", "divisor"}
+    for name in stage.fields_given():
+        if name in takes:
+            continue
+        key = f"{stage.count}-pad" if name == "count" else _KEYS.get(name, name)
+        if name in ("count", "divisor") and not stage.operation.averages:
+            raise SpecError(f"only an average has a divisor, {stage.op} has none", key)
+        if name == "kernel" and stage.placement == "adaptive":
+            raise SpecError("a size together with out= needs the flag fractional", key)
+        what = "size" if name == "kernel" else key
+        raise SpecError(f"{why}: it takes no {what}", key)
+
+
+def _require_size(stage: Stage) -> None:
+    if stage.kernel or "weights" in dict(stage.own):
+        return
+    if stage.operation.family == "windows":
+        raise SpecError(f"{stage.op} needs a window: {stage.op}:2, {stage.op}:global or out=", "op")
+    raise SpecError(f"{stage.op} needs a size: {stage.op}:3", "op")
+
+
+def _require_weights(stage: Stage) -> None:
+    """A convolution has its weights from a filter's name, from a file, or has none."""
+    own = dict(stage.own)
+    given = [name for name in ("filter", "weights", "out") if name in own]
+    if len(given) != 1:
+        raise SpecError(
+            "a convolution needs one of filter=, weights= or, to plan its shape, out="
+            if not given
+            else f"{' and '.join(given)} contradict each other",
+            given[-1] if given else "op",
+        )
+    if given == ["filter"]:
+        for name in ("bias", "groups", "channels"):
+            if name in own:
+                raise SpecError(f"a filter works on every channel by itself: no {name}", name)
+        if own["filter"] in FLAT_FILTERS and stage.kernel != (3,):
+            raise SpecError(f"{own['filter']} is 3×3 and nothing else", "op")
+    if given == ["weights"] and own.get("bias") is True:
+        raise SpecError("the bias of weights is a file: bias=FILE.npy", "bias")
+    if given == ["out"]:
+        if isinstance(own.get("bias"), str):
+            raise SpecError("without weights the bias is only counted: the flag bias", "bias")
+        outputs, groups = int(own["out"]), int(stage.option("groups"))
+        if outputs % groups:
+            raise SpecError(f"{outputs} outputs don't divide into {groups} groups", "groups")
+
+
+def _require_agreeing_ranks(stage: Stage) -> None:
+    """Sizes given per axis must speak of equally many axes."""
+    ranks = {len(sizes) for _, sizes in _sizes(stage)} - {0, 1}
+    if len(ranks) > 1:
+        named = ", ".join(f"{name} {len(sizes)}" for name, sizes in _sizes(stage) if sizes)
+        raise SpecError(f"the numbers of axes differ ({named})", "op")
+    if stage.over_channels and ranks:
+        raise SpecError("channels are one axis: give one size", "op")
+
+
+def _sizes(stage: Stage) -> tuple[tuple[str, Sequence[object]], ...]:
+    return (
+        ("kernel", stage.kernel),
+        ("stride", stage.stride),
+        ("pad", stage.pads),
+        ("dilation", stage.dilation),
+        ("out", stage.output),
+    )
+
+
+def _require_padding_below_extent(stage: Stage) -> None:
+    if stage.pads == NO_PADDING or not stage.kernel:
+        return
+    for axis in range(max(len(sizes) for _, sizes in _sizes(stage))):
+        extent = (on_axis(axis, stage.kernel) - 1) * on_axis(axis, stage.dilation) + 1
+        if max(on_axis(axis, stage.pads)) >= extent:
+            raise SpecError(
+                f"padding must be smaller than the window, which spans {extent}: "
+                f"at most {extent - 1}",
+                "pad",
+            )
