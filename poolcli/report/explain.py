@@ -6,97 +6,107 @@ from collections.abc import Iterator
 from math import prod
 from typing import TYPE_CHECKING
 
+from poolcli.layouts import spatial_axes
+from poolcli.plan import Field
 from poolcli.report import words
-from poolcli.windows import Adaptive, Sliding, Window
+from poolcli.windows import Enlarged, Fractional, Sliding, Window
 
 if TYPE_CHECKING:
     from poolcli.plan import Plan, Step
+    from poolcli.stages import Stage
 
 
 def explain(plan: Plan) -> str:
     """Return the formulas of every stage, with the numbers that they were worked out with."""
     lines = [f"input {words.shape(plan.shape)} ({plan.layout} {plan.dtype})"]
     lines.append("n length, k kernel, s stride, p padding, d dilation, o output")
-    field = None
+    before = Field.of_input(len(spatial_axes(plan.layout)))
     for step in plan.steps:
         lines += ["", f"stage {step.index}: {step.spec}"]
-        lines += (f"  {line}" for line in _step_lines(step, field))
-        field = step.field if step.windows else field
+        lines += (f"  {line}" for line in _step_lines(step, before))
+        before = step.field
     return "\n".join(lines) + "\n"
 
 
-def _step_lines(step: Step, before: object) -> Iterator[str]:
-    from poolcli.plan import Field
-
-    if not step.windows:
-        yield f"element by element: the shape stays {words.shape(step.shape)}"
-        return
+def _step_lines(step: Step, before: Field) -> Iterator[str]:
+    if step.undoes is not None:
+        yield f"the values of stage {step.undoes} go back to where they were found"
+    elif not step.windows:
+        yield "element by element"
     letters = [step.layout[axis] for axis in step.axes]
-    for letter, window in zip(letters, step.windows, strict=True):
-        yield f"{letter}: {_length(window, ceil=step.stage.ceil, same=step.stage.is_same)}"
-    if not step.stage.over_channels:
-        field = before if isinstance(before, Field) else Field.of_input(len(step.windows))
-        yield from _field_lines(step, field, letters)
+    for letter, window in zip(letters, step.windows, strict=bool(step.windows)):
+        yield f"{letter}: {_length(window, step.stage)}"
+    if step.windows and not step.stage.over_channels:
+        yield from _field_lines(step, before, letters)
     yield f"shape {words.shape(step.input_shape)} -> {words.shape(step.shape)}"
     yield from _cost_lines(step)
 
 
-def _length(window: Window, *, ceil: bool, same: bool) -> str:
-    if isinstance(window, Adaptive):
+def _length(window: Window, stage: Stage) -> str:
+    if isinstance(window, Sliding):
+        return _same_length(window) if stage.is_same else _sliding_length(window, ceil=stage.ceil)
+    n, o = window.length, window.output
+    if isinstance(window, Enlarged):
+        return f"o = n·{window.factor} = {n}·{window.factor} = {o}"
+    if isinstance(window, Fractional):
         return (
-            f"o = {window.output} windows, the i-th from floor(i·{window.length}/{window.output}) "
-            f"to ceil((i+1)·{window.length}/{window.output})"
+            f"o = {o} windows of {window.size}, α = (n-k)/(o-1) = ({n}-{window.size})/({o}-1): "
+            "the i-th from int((i+u)·α) - int(u·α), the last from n-k"
         )
-    assert isinstance(window, Sliding)  # noqa: S101 - there are two kinds of windows
-    n, k, s, d = window.length, window.size, window.step, window.spacing
+    return f"o = {o} windows, the i-th from floor(i·{n}/{o}) up to ceil((i+1)·{n}/{o})"
+
+
+def _same_length(window: Sliding) -> str:
+    n, k, s, d, o = window.length, window.size, window.step, window.spacing, window.output
     begin, end = window.padding
-    if same:
-        total = f"max(({window.output}-1)·{s} + {d}·({k}-1) + 1 - {n}, 0) = {begin + end}"
-        return f"o = ceil(n/s) = ceil({n}/{s}) = {window.output}; p = {total}, {begin} + {end}"
-    rounding = "ceil" if ceil else "floor"
     return (
-        f"o = {rounding}((n + p - d·(k-1) - 1)/s) + 1 = "
-        f"{rounding}(({n} + {begin}+{end} - {d}·({k}-1) - 1)/{s}) + 1{_clipped(window, ceil=ceil)} "
-        f"= {window.output}"
+        f"o = ceil(n/s) = ceil({n}/{s}) = {o}; "
+        f"p = max(({o}-1)·{s} + {d}·({k}-1) + 1 - {n}, 0) = {begin + end}, {begin} + {end}"
     )
 
 
-def _clipped(window: Sliding, *, ceil: bool) -> str:
-    """Say it where ceil's last window would start in the padding behind the input."""
-    if not ceil:
-        return ""
-    padded = window.length + window.begin + window.end
-    rounded = -((window.extent - padded) // window.step) + 1
-    return " - 1 (the last would start beyond the input)" if rounded > window.output else ""
+def _sliding_length(window: Sliding, *, ceil: bool) -> str:
+    n, k, s, d = window.length, window.size, window.step, window.spacing
+    begin, end = window.padding
+    rounding = "ceil" if ceil else "floor"
+    text = f"o = {rounding}((n + p - d·(k-1) - 1)/s) + 1 = "
+    text += f"{rounding}(({n} + {begin}+{end} - {d}·({k}-1) - 1)/{s}) + 1"
+    if ceil and -((window.extent - n - begin - end) // s) + 1 > window.output:
+        text += " - 1 (the last would start beyond the input)"
+    return f"{text} = {window.output}"
 
 
-def _field_lines(step: Step, before: object, letters: list[str]) -> Iterator[str]:
-    from poolcli.plan import Field
-
-    assert isinstance(before, Field)  # noqa: S101 - the caller's
+def _field_lines(step: Step, before: Field, letters: list[str]) -> Iterator[str]:
     after = step.field
-    if before.size is None or before.jump is None or before.center is None or after.size is None:
-        yield "receptive field: no one number, windows before it differ"
+    if None in (before.size, before.jump, before.center, after.size, after.center):
+        yield "receptive field: no one number, the windows before it lie at varying distances"
         return
-    assert after.center is not None  # noqa: S101 - known together with the size
+    sizes, jumps, centers = before.size or (), before.jump or (), before.center or ()
     for axis, (letter, window) in enumerate(zip(letters, step.windows, strict=True)):
-        size, jump, center = before.size[axis], before.jump[axis], before.center[axis]
+        size, jump = words.number(sizes[axis]), words.number(jumps[axis])
         first = window.positions(0)
-        middle = (first[0] + first[-1]) / 2
+        middle = words.number((first[0] + first[-1]) / 2)
         text = (
-            f"{letter}: field = {size} + ({window.kernel}-1)·{window.dilation}·{jump} = "
-            f"{after.size[axis]}; center = {center:g} + {middle:g}·{jump} = {after.center[axis]:g}"
+            f"{letter}: field = {size} + {window.spread}·{jump} = {_at(after.size, axis)}; "
+            f"center = {words.number(centers[axis])} + {middle}·{jump} = {_at(after.center, axis)}"
         )
-        if after.jump is not None:
-            text += f"; jump = {jump}·{window.stride} = {after.jump[axis]}"
+        if window.pace is not None:
+            text += f"; jump = {jump}·{words.number(window.pace)} = {_at(after.jump, axis)}"
         yield text
+
+
+def _at(numbers: tuple[float, ...] | None, axis: int) -> str:
+    return "-" if numbers is None else words.number(numbers[axis])
 
 
 def _cost_lines(step: Step) -> Iterator[str]:
     costs, outputs = step.costs, step.elements
     window = prod(window.kernel for window in step.windows)
-    if costs.macs:
+    if costs.macs and costs.macs % outputs == 0:
         yield f"multiply-adds = {outputs:,} outputs · {costs.macs // outputs:,} = {costs.macs:,}"
+    elif costs.macs:
+        yield f"multiply-adds = {costs.macs:,}, one for each element of each window"
+    if costs.params:
         yield f"parameters = {costs.params:,}"
     for name, count in (("comparisons", costs.comparisons), ("additions", costs.additions)):
         if count and count == outputs * (window - 1):

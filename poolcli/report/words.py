@@ -87,7 +87,16 @@ def shape(sizes: Sequence[float] | None) -> str:
     >>> shape((3, 224, 224)), shape(None)
     ('3×224×224', '-')
     """
-    return "-" if sizes is None else "×".join(f"{size:.12g}" for size in sizes)
+    return "-" if sizes is None else "×".join(map(number, sizes))
+
+
+def number(value: float) -> str:
+    """Write a number without more digits than it needs.
+
+    >>> number(7), number(1.5), number(1 / 3)
+    ('7', '1.5', '0.333333')
+    """
+    return str(value) if isinstance(value, int) else f"{value:.6g}"
 
 
 def memory(count: int) -> str:
