@@ -56,12 +56,11 @@ def chain_of(
     """
     if recipe_file and preset_name:
         raise UsageError("--recipe and --preset are two chains: give one")
-    stages_before: tuple[str, ...] = ()
-    loaded = load(recipe_file) if recipe_file else load_preset(preset_name) if preset_name else None
-    chain = Chain.parse(*stages_before, *specs)
-    if loaded is not None:
-        chain = Chain((*loaded.chain, *chain))
-        layout_letters = layout_letters or loaded.layout
+    chain = Chain.parse(*specs)
+    if recipe_file or preset_name:
+        recipe = load(recipe_file) if recipe_file else load_preset(preset_name or "")
+        chain = Chain((*recipe.chain, *chain))
+        layout_letters = layout_letters or recipe.layout
     if not len(chain):
         raise UsageError("no stage: say what to do, as -s max:2")
     return chain, None if layout_letters is None else check_layout(layout_letters)
