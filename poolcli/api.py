@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from math import prod
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from poolcli import engine
 from poolcli.dtypes import ITEM_SIZES, check_dtype
-from poolcli.errors import PlanError
+from poolcli.errors import PlanError, SpecError
 from poolcli.kernels import enlargement
 from poolcli.kernels.casts import cast
 from poolcli.kernels.views import Array
@@ -20,7 +20,10 @@ from poolcli.stages import Chain, Stage
 
 
 def pool(
-    x: ArrayLike, *specs: str | Stage | Chain, layout: str | None = None, dtype: str | None = None
+    x: ArrayLike,
+    *specs: str | Stage | Chain,
+    layout: str | None = None,
+    dtype: DTypeLike | None = None,
 ) -> Array:
     """Pool an array through a chain of stages.
 
@@ -60,13 +63,12 @@ def pool(
     >>> pool([[1, 2, 3, 4]], "avg:1x3,stride=2,pad=0x1,ceil", dtype="float32")
     array([[1., 3., 2.]], dtype=float32)
     """
+    wanted = None if dtype is None else _dtype_name(dtype)
     array, plan = _planned(x, specs, layout)
-    if dtype is not None:
-        check_dtype(dtype)
     result, target = array.copy(), plan.dtype
     for step, carried in engine.run(plan, array):
         result, target = carried, step.dtype
-    return cast(result, dtype or target)[0]
+    return cast(result, wanted or target)[0]
 
 
 def pool_with_indices(
@@ -155,11 +157,21 @@ def unpool(
     return enlargement.put_back(values, places.astype(np.int64), axes, whole)
 
 
+def _dtype_name(dtype: DTypeLike) -> str:
+    try:
+        return check_dtype(dtype if isinstance(dtype, str) else np.dtype(dtype).name)
+    except TypeError as error:
+        raise SpecError(f"dtype {dtype!r}: {error}") from error
+
+
 def _planned(
     x: ArrayLike, specs: Iterable[str | Stage | Chain], layout: str | None
 ) -> tuple[Array, Plan]:
     """Return an array in the machine's byte order, and the plan of a chain for it."""
-    array = np.asarray(x)
+    try:
+        array = np.asarray(x)
+    except ValueError as error:
+        raise PlanError(f"not an array: {' '.join(str(error).split())}") from error
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype.name not in ITEM_SIZES:
         raise PlanError(f"dtype {array.dtype} can't be pooled: known are {', '.join(ITEM_SIZES)}")

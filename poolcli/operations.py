@@ -324,9 +324,9 @@ _OPERATIONS = (
         keys=(
             Key("filter", None, choice(*FILTERS), f"every channel by one of {', '.join(FILTERS)}"),
             Key("weights", None, path, "weights out×in/groups×kernel in an .npy file"),
-            Key("out", None, whole_number, "output channels, without weights: for shape only"),
             Key("bias", None, path, "a number per output in an .npy file; a flag with out="),
             Key("groups", 1, whole_number, "groups of channels that don't mix"),
+            Key("out", None, whole_number, "output channels, without weights: for shape only"),
             Key("channels", None, whole_number, "input channels that the map must have"),
         ),
         zero_padded=True,

@@ -45,7 +45,7 @@ def parse_layer(spec: str) -> Stage:
         raise SpecError(f"{name!r} in {spec}: {nearest_layer(name)}", "op")
     parameters, build = known
     rank = int(name[-2]) if name.endswith("d") else 0
-    arguments = _arguments(parameters, spec, name)
+    arguments = _arguments(parameters, spec, spec[found.start("name") :])
     try:
         return build(arguments, rank)
     except (SpecError, ValueError) as error:
@@ -60,21 +60,20 @@ def nearest_layer(name: str) -> str:
     return mend if mend.startswith("did") else "not a layer that pools; see poolcli ops"
 
 
-def _arguments(parameters: Mapping[str, Any], spec: str, name: str) -> _Arguments:
+def _arguments(parameters: Mapping[str, Any], spec: str, call: str) -> _Arguments:
     """Match the call's arguments with the layer's parameters, as Python itself would."""
-    expression = spec[spec.index(name) :]
     try:
-        call = ast.parse(expression, mode="eval").body
-        if not isinstance(call, ast.Call):
+        parsed = ast.parse(call, mode="eval").body
+        if not isinstance(parsed, ast.Call) or not isinstance(parsed.func, ast.Name):
             raise SyntaxError
-        given = [ast.literal_eval(value) for value in call.args]
-        named = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
+        given = [_literal(value) for value in parsed.args]
+        pairs = [(word.arg, _literal(word.value)) for word in parsed.keywords]
     except (SyntaxError, ValueError, RecursionError, MemoryError, TypeError):
         raise SpecError(f"{spec}: not a layer as PyTorch prints it") from None
     if len(given) > len(parameters):
-        raise SpecError(f"{spec}: {name} takes at most {len(parameters)} arguments")
+        raise SpecError(f"{spec}: it takes at most {len(parameters)} arguments")
     arguments = dict(zip(parameters, given, strict=False))
-    for word, value in named.items():
+    for word, value in pairs:
         if word is None or word not in parameters:
             raise SpecError(f"{word!r} in {spec}: {nearest(str(word), parameters)}")
         if word in arguments:
@@ -86,6 +85,13 @@ def _arguments(parameters: Mapping[str, Any], spec: str, name: str) -> _Argument
                 raise SpecError(f"{spec}: {word} is missing")
             arguments[word] = default
     return arguments
+
+
+def _literal(node: ast.expr) -> Any:
+    """Return a constant; ``same`` and ``valid`` are printed without quotes."""
+    if isinstance(node, ast.Name) and node.id in ("same", "valid"):
+        return node.id
+    return ast.literal_eval(node)
 
 
 def _sizes(value: object, rank: int, word: str, least: int = 1) -> Sizes:
@@ -137,7 +143,7 @@ def _avg(arguments: _Arguments, rank: int) -> Stage:
 
 def _lp(arguments: _Arguments, rank: int) -> Stage:
     norm = arguments["norm_type"]
-    if not isinstance(norm, int | float) or not 0 < norm < float("inf"):
+    if isinstance(norm, bool) or not isinstance(norm, int | float) or not 0 < norm < float("inf"):
         raise ValueError("norm_type is a number above 0")
     norm = int(norm) if float(norm).is_integer() else norm
     return Stage(op="lp", own=(("norm", norm),), **_sliding(arguments, rank))

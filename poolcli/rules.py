@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from poolcli.errors import SpecError
-from poolcli.operations import FLAT_FILTERS
+from poolcli.operations import FLAT_FILTERS, Operation
 from poolcli.sizes import NO_PADDING, on_axis
 
 if TYPE_CHECKING:
-    from poolcli.stages import Stage
+    from poolcli.stages import Placement, Stage
 
 _ANYWHERE: Final = {"divisor", "over_channels"}
 _TAKES: Final = {
@@ -55,9 +55,8 @@ def validate(stage: Stage) -> None:
         Naming the key that is out of place.
     """
     family = stage.operation.family
-    if stage.placement not in _PLACEMENTS[family]:
-        raise SpecError(f"{stage.op} takes no {stage.placement} windows", _placing_key(stage))
-    _require_known_fields(stage)
+    given = {name: getattr(stage, name) for name in stage.fields_given()}
+    require_taken(stage.operation, stage.placement, given)
     if stage.placement in ("sliding", "fractional", "enlarged"):
         _require_size(stage)
     if stage.placement in ("adaptive", "fractional") and not stage.output:
@@ -72,28 +71,28 @@ def validate(stage: Stage) -> None:
     _require_padding_below_extent(stage)
 
 
-def _placing_key(stage: Stage) -> str:
-    return {"adaptive": "out", "fractional": "fractional"}.get(stage.placement, "op")
+def require_taken(operation: Operation, placement: Placement, given: Mapping[str, object]) -> None:
+    """Refuse a kind of window, or a field, that an operation does not take: one rule for all.
 
-
-def _require_known_fields(stage: Stage) -> None:
-    """Refuse every field that this kind of stage does not take: one rule for all kinds."""
-    takes = _TAKES[stage.placement]
-    why = _WHY[stage.placement]
-    if stage.operation.family == "convolution":
+    Raises
+    ------
+    SpecError
+        Naming the key that is out of place.
+    """
+    if placement not in _PLACEMENTS[operation.family]:
+        key = {"adaptive": "out", "fractional": "fractional"}.get(placement, "op")
+        raise SpecError(f"{operation.name} takes no {placement} windows", key)
+    takes, why = _TAKES[placement], _WHY[placement]
+    if operation.family == "convolution":
         takes, why = _CONVOLUTION_TAKES, "a convolution mixes a window of all channels"
-    if not stage.operation.averages:
-        takes = takes - {"count", "divisor"}
-    for name in stage.fields_given():
-        if name in takes:
-            continue
-        key = f"{stage.count}-pad" if name == "count" else _KEYS.get(name, name)
-        if name in ("count", "divisor") and not stage.operation.averages:
-            raise SpecError(f"only an average has a divisor, {stage.op} has none", key)
-        if name == "kernel" and stage.placement == "adaptive":
+    for name, value in given.items():
+        key = f"{value}-pad" if name == "count" else _KEYS.get(name, name)
+        if name in ("count", "divisor") and not operation.averages:
+            raise SpecError(f"only an average has a divisor, {operation.name} has none", key)
+        if name == "kernel" and placement == "adaptive":
             raise SpecError("a size together with out= needs the flag fractional", key)
-        what = "size" if name == "kernel" else key
-        raise SpecError(f"{why}: it takes no {what}", key)
+        if name not in takes and name not in ("op", "placement"):
+            raise SpecError(f"{why}: it takes no {'size' if name == 'kernel' else key}", key)
 
 
 def _require_size(stage: Stage) -> None:

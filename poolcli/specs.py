@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from poolcli.errors import SpecError
 from poolcli.operations import OPERATIONS, Operation, Value, choice, path, seed, whole_number
+from poolcli.rules import require_taken
 from poolcli.sizes import NO_PADDING, Pads, Sizes
 from poolcli.stages import PAD_MODES, Stage
 
@@ -41,11 +42,11 @@ def parse_repeated(spec: str) -> tuple[Stage, ...]:
     from poolcli.pytorch import is_layer, parse_layer
 
     text, times = spec.strip(), 1
+    if found := _REPEAT.search(text):
+        times = _repeats(found[1].strip(), found[0], spec)
+        text = text[: found.start()].strip()
     if not text:
         raise SpecError("an empty stage: say what to do, as in max:2")
-    if found := _REPEAT.search(text):
-        times = _repeats(found[1], spec)
-        text = text[: found.start()].strip()
     if is_layer(text):
         return (parse_layer(text),) * times
     stage, repeat = _parse_own(text)
@@ -54,13 +55,13 @@ def parse_repeated(spec: str) -> tuple[Stage, ...]:
     return (stage,) * (times if repeat is None else repeat)
 
 
-def _repeats(text: str, spec: str) -> int:
+def _repeats(text: str, token: str, spec: str) -> int:
     try:
-        times = whole_number(text.strip())
+        times = whole_number(text)
     except ValueError as error:
-        raise SpecError(f"'*{text}' in {spec}: how often is {error}") from None
+        raise SpecError(f"{token!r} in {spec}: how often is {error}") from None
     if times > MOST_REPEATS:
-        raise SpecError(f"'{text}' in {spec}: at most {MOST_REPEATS} repeats")
+        raise SpecError(f"{token!r} in {spec}: at most {MOST_REPEATS} repeats")
     return times
 
 
@@ -79,7 +80,7 @@ def _parse_own(spec: str) -> tuple[Stage, int | None]:
         _require_known(operation, key, bool(equals), token, spec)
         tokens[key] = token
         if key == "repeat":
-            repeat = _repeats(text, spec)
+            repeat = _repeats(text, token, spec)
         elif not equals:
             _set_flag(key, values, own)
         elif known := operation.key(key):
@@ -91,7 +92,13 @@ def _parse_own(spec: str) -> tuple[Stage, int | None]:
         values.setdefault("placement", "adaptive")
     if "include-pad" in tokens and "exclude-pad" in tokens:
         raise SpecError(f"'exclude-pad' in {spec}: it contradicts include-pad")
+    if "fractional" in tokens:
+        if values.get("placement") == "global":
+            raise SpecError(f"'fractional' in {spec}: one window is the whole map")
+        values["placement"] = "fractional"
     try:
+        # A key out of place is refused even where it says nothing but the default.
+        require_taken(operation, values.get("placement", "sliding"), values)
         return Stage(**values, own=tuple(own.items())), repeat
     except SpecError as error:
         token = tokens.get(error.key, head)
@@ -176,9 +183,7 @@ def _set_flag(key: str, values: dict[str, Any], own: dict[str, Value]) -> None:
         values["ceil"] = True
     elif key == "bias":
         own["bias"] = True
-    elif key == "fractional":
-        values["placement"] = "fractional"
-    else:
+    elif key != "fractional":
         values["count"] = key.removesuffix("-pad")
 
 

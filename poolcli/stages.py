@@ -71,18 +71,27 @@ class Stage:
             self._store("padding", None)
         if self.pad_mode == self.default_pad_mode:
             self._store("pad_mode", None)
-        if facts.averages and self.count == ("exclude" if self.is_same else "include"):
+        if facts.averages and self.count == self.default_count:
             self._store("count", None)
-        defaults = {key.name: key.default for key in facts.keys}
-        own = dict(self.own)
-        self._store(
-            "own", tuple((k, own[k]) for k in defaults if own.get(k, defaults[k]) != defaults[k])
-        )
+        self._store("own", self._own_in_order())
         validate(self)
 
     def _store(self, name: str, value: object) -> None:
         """Set a field while the value is being made; it is frozen from then on."""
         object.__setattr__(self, name, value)
+
+    def _own_in_order(self) -> tuple[tuple[str, Value], ...]:
+        """Return the own keys that differ from their defaults, in the order that they are told in.
+
+        The flag ``bias`` belongs to ``out``, the file ``bias`` to ``weights``.
+        """
+        keys = {key.name: key.default for key in self.operation.keys}
+        given = {name: value for name, value in self.own if value != keys[name]}
+        order = [name for name in keys if name in given]
+        if given.get("bias") is True and "out" in given:
+            order.remove("bias")
+            order.insert(order.index("out") + 1, "bias")
+        return tuple((name, given[name]) for name in order)
 
     @classmethod
     def parse(cls, spec: str) -> Stage:
@@ -155,11 +164,14 @@ class Stage:
         return self.padding_mode != "constant"
 
     @property
+    def default_count(self) -> Literal["include", "exclude"]:
+        """Whether padding counts in an average where nothing is said; values always do."""
+        return "exclude" if self.is_same and not self.pads_with_values else "include"
+
+    @property
     def counts_padding(self) -> bool:
         """Whether an average's divisor counts padding."""
-        if self.pads_with_values:
-            return True
-        return not self.is_same if self.count is None else self.count == "include"
+        return (self.count or self.default_count) == "include"
 
     @property
     def padding_is_absent(self) -> bool:

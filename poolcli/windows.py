@@ -97,7 +97,7 @@ class Window(ABC):
 
     @property
     def is_identity(self) -> bool:
-        """Whether every output is the input position of the same index."""
+        """Whether it is known to change nothing: every output is the input of the same index."""
         return False
 
 

@@ -76,7 +76,8 @@ def _cast_block(values: Array, target: np.dtype[Any]) -> tuple[Array, Losses]:
 def _outside(values: Array, low: int, high: int) -> tuple[Array, Array]:
     """Where values lie below ``low`` or above ``high``, exact up to 64 bits."""
     if values.dtype.kind == "f":
-        return values < float(low), values >= float(high) + 1.0
+        # Compared in float64: a float16 could not even hold the limits.
+        return values < np.float64(low), values >= np.float64(high) + 1
     if values.dtype.kind == "b":
         return np.zeros(values.shape, bool), np.zeros(values.shape, bool)
     own = np.iinfo(values.dtype)

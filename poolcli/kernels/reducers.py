@@ -36,8 +36,7 @@ def _minimum(view: View, _stage: Stage) -> Array:
 def _average(view: View, stage: Stage) -> Array:
     counts = view.counts(stage)
     if view.array.dtype.kind in "iu" and view.array.dtype.itemsize == _WORD:
-        high, low = _split_sums(view)
-        return np.asarray((high * 2.0**32 + low) / counts)
+        return _rounded_quotient(*_split_sums(view), counts)
     total = _total(view)
     quotient: Array = np.divide(
         total, counts, dtype=total.dtype if total.dtype.kind == "f" else np.float64
@@ -58,21 +57,40 @@ def _sum(view: View, _stage: Stage) -> Array:
 
 
 def _lp(view: View, stage: Stage) -> Array:
-    norm = float(stage.option("norm"))
-    powers = np.abs(view.array.astype(np.float64))
-    if norm == 2:  # noqa: PLR2004 - the Euclidean norm, whose root is exact
-        np.multiply(powers, powers, out=powers)
-        return np.sqrt(view.on(powers).fold(np.add, 0))
-    np.power(powers, norm, out=powers)
-    return np.power(view.on(powers).fold(np.add, 0), 1 / norm)
+    return _root_of_powers(view.on(np.abs(view.array.astype(np.float64))), stage, 1)
 
 
 def _generalised_mean(view: View, stage: Stage) -> Array:
-    norm, floor = float(stage.option("norm")), float(stage.option("eps"))
-    powers = np.maximum(view.array.astype(np.float64), floor)
-    np.power(powers, norm, out=powers)
-    mean = view.on(powers).fold(np.add, 0) / view.per_window(_present)
-    return np.asarray(np.power(mean, 1 / norm))
+    floored = np.maximum(view.array.astype(np.float64), float(stage.option("eps")))
+    return _root_of_powers(view.on(floored), stage, view.per_window(_present))
+
+
+def _root_of_powers(view: View, stage: Stage, counts: Array | int) -> Array:
+    """Return (Σxⁿ / counts)^(1/n) of elements that are not negative."""
+    norm = float(stage.option("norm"))
+    powers = view.array * view.array if norm == 2 else view.array**norm  # noqa: PLR2004 - squares
+    sums = view.on(powers).fold(np.add, 0)
+    means = sums / counts
+    roots: Array = np.sqrt(means) if norm == 2 else means ** (1 / norm)  # noqa: PLR2004 - exact
+    beyond = (sums < _LEAST_SUM) | np.isinf(sums)
+    if beyond.any():
+        # Powers too small or too large for float64: those windows are scaled by their maximum.
+        peaks = view.fold(np.maximum, 0)
+        beyond &= (peaks > 0) & np.isfinite(peaks)
+        if beyond.any():
+            scaled = view.reduce(lambda elements: _scaled_power_sum(elements, norm), np.float64)
+            roots = np.where(beyond, peaks * (scaled / counts) ** (1 / norm), roots)
+    return roots
+
+
+_LEAST_SUM: Final = 1e-290
+"""Below this, a sum of powers may have lost digits to underflow."""
+
+
+def _scaled_power_sum(elements: Array, norm: float) -> Array:
+    """Return Σ(x/max x)ⁿ."""
+    total: Array = np.sum((elements / elements.max(axis=-1, keepdims=True)) ** norm, axis=-1)
+    return total
 
 
 def _median(view: View, _stage: Stage) -> Array:
@@ -245,6 +263,26 @@ def _total(view: View) -> Array:
     else:
         accumulator = np.promote_types(dtype, np.float32)
     return view.on(view.array.astype(accumulator, copy=False)).fold(np.add, 0)
+
+
+def _rounded_quotient(high: Array, low: Array, counts: Array | int) -> Array:
+    """Return (high·2³² + low) / counts as float64, rounded once.
+
+    Sums below 2⁵³ are exact in float64. Of others, integer division gives at least 54 bits of the
+    quotient; a last bit set for any remainder (rounding to odd) makes the float's rounding right.
+    """
+    exact = np.abs(high) < 1 << 20
+    count = np.broadcast_to(np.asarray(counts, np.int64), high.shape)
+    upper, rest = np.divmod(high, count)
+    lower, rest = np.divmod((rest << 32) + low, count)
+    bits = np.frexp(upper * 2.0**32 + lower)[1]
+    shift = np.clip(61 - bits, -4, 31).astype(np.int64)
+    left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
+    fraction, rest = np.divmod(rest << left, count)
+    digits = (upper << (32 + left - right)) + ((lower << left) >> right) + fraction
+    inexact = (rest != 0) | (lower & ((1 << right) - 1) != 0)
+    rounded = np.ldexp((digits | inexact).astype(np.float64), -shift)
+    return np.where(exact, (high * 2.0**32 + low) / count, rounded)
 
 
 def _split_sums(view: View) -> tuple[Array, Array]:
