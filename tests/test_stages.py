@@ -1,0 +1,316 @@
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from poolcli.errors import SpecError
+from poolcli.operations import OPERATIONS
+from poolcli.sizes import join_pads, join_sizes, on_axis
+from poolcli.stages import PAD_MODES, Chain, Stage, quote
+from poolcli.windows import adaptive, same, sliding
+
+WINDOW_OPS = sorted(name for name, facts in OPERATIONS.items() if facts.family == "windows")
+
+sizes = st.integers(1, 9)
+
+
+def per_axis(values: st.SearchStrategy[Any], rank: int) -> st.SearchStrategy[Any]:
+    """One value for all axes, or one for each of ``rank``."""
+    return st.one_of(st.tuples(values), st.tuples(*[values] * rank))
+
+
+@st.composite
+def stages(draw: st.DrawFn) -> Stage:
+    """Any stage that can be said."""
+    op = draw(st.sampled_from([*WINDOW_OPS, "conv", "relu"]))
+    if op == "relu":
+        return Stage(op=op, placement="none")
+    facts = OPERATIONS[op]
+    rank = draw(st.integers(1, 3))
+    values: dict[str, Any] = {"op": op}
+    if op == "conv":
+        groups = draw(st.integers(1, 3))
+        own: list[tuple[str, Any]] = [("out", groups * draw(st.integers(1, 4)))]
+        own += [("groups", groups)] * draw(st.booleans())
+        own += [("channels", draw(st.integers(1, 4)))] * draw(st.booleans())
+        own += [("bias", True)] * draw(st.booleans())
+        values["own"] = tuple(draw(st.permutations(own)))
+        placement = "sliding"
+    else:
+        placement = draw(st.sampled_from(["sliding", "sliding", "global", "adaptive"]))
+        values["placement"] = placement
+        values["over_channels"] = over = draw(st.booleans())
+        rank = 1 if over else rank
+    if op == "lp":
+        norm = draw(st.one_of(sizes, st.floats(1e-3, 1e3)))
+        values["own"] = (("norm", int(norm) if float(norm).is_integer() else norm),)
+    if facts.averages:
+        values["divisor"] = draw(st.none() | sizes)
+    if placement == "adaptive":
+        values["output"] = draw(per_axis(st.none() | sizes, rank))
+    if placement == "sliding":
+        values["kernel"] = draw(per_axis(sizes, rank))
+        values["stride"] = draw(st.just(()) | per_axis(sizes, rank))
+        values["dilation"] = draw(per_axis(st.integers(1, 4), rank))
+        values["pad_mode"] = draw(st.sampled_from(PAD_MODES))
+        least = min(values["kernel"]) - 1
+        pads = per_axis(st.tuples(st.integers(0, least), st.integers(0, least)), rank)
+        values["padding"] = draw(st.sampled_from(["same-upper", "same-lower"]) | pads)
+        is_same = isinstance(values["padding"], str)
+        values["ceil"] = op != "conv" and not is_same and draw(st.booleans())
+        if facts.averages:
+            held = values["pad_mode"] != "constant"
+            values["count"] = draw(
+                st.sampled_from([None, "include"] if held else [None, "include", "exclude"])
+            )
+    return Stage(**values)
+
+
+@settings(deadline=None, max_examples=500)
+@given(stages())
+def test_the_text_of_a_stage_parses_to_an_equal_stage(stage: Stage) -> None:
+    again = Stage.parse(str(stage))
+    assert again == stage
+    assert hash(again) == hash(stage)
+    assert str(again) == str(stage)
+    assert eval(repr(stage), {"Stage": Stage}) == stage  # noqa: S307 - what repr promises
+
+
+@settings(deadline=None, max_examples=200)
+@given(stages(), stages())
+def test_equal_texts_mean_equal_stages(one: Stage, other: Stage) -> None:
+    assert (one == other) == (str(one) == str(other))
+
+
+@settings(deadline=None, max_examples=200)
+@given(stages(), st.data())
+def test_the_order_of_keys_does_not_matter(stage: Stage, data: st.DataObject) -> None:
+    head, *keys = str(stage).split(",")
+    assume(len(keys) > 1)
+    shuffled = ",".join([head, *data.draw(st.permutations(keys))])
+    assert str(Stage.parse(shuffled)) == str(stage)
+
+
+@pytest.mark.parametrize(
+    ("spec", "text"),
+    [
+        ("max:2", "max:2"),
+        ("max:2x2", "max:2"),
+        ("max:2x2x2,s=2", "max:2"),
+        ("max:2,stride=2x2", "max:2"),
+        ("max:3x2,s=3x2", "max:3x2"),
+        ("max:3x2,s=2,p=1", "max:3x2,stride=2,pad=1"),
+        ("max:3,s=2x1", "max:3,stride=2x1"),
+        ("max:3,p=0", "max:3"),
+        ("max:3,p=0-0x0", "max:3"),
+        ("max:3,p=valid", "max:3"),
+        ("max:3,p=1-1x1", "max:3,pad=1"),
+        ("max:3,p=0-1", "max:3,pad=0-1"),
+        ("max:3,p=1x0-1", "max:3,pad=1x0-1"),
+        ("max:3,p=same-upper", "max:3,pad=same"),
+        ("max:3,p=same-lower", "max:3,pad=same-lower"),
+        ("max:3,d=1x1", "max:3"),
+        ("max:3,d=2x2", "max:3,dilation=2"),
+        ("max:3,p=1,pad-mode=constant", "max:3,pad=1"),
+        ("max:3,pad-mode=wrap,p=1", "max:3,pad=1,pad-mode=wrap"),
+        ("max:3,ceil,d=2,p=1,s=2", "max:3,stride=2,pad=1,dilation=2,ceil"),
+        ("avg:3,p=1,include-pad", "avg:3,pad=1"),
+        ("avg:3,p=1,exclude-pad", "avg:3,pad=1,exclude-pad"),
+        ("avg:3,p=same,exclude-pad", "avg:3,pad=same"),
+        ("avg:3,p=same,include-pad", "avg:3,pad=same,include-pad"),
+        ("avg:3,divisor=9,ceil", "avg:3,ceil,divisor=9"),
+        ("max:global", "max:global"),
+        ("max:global,over=channels", "max:global,over=channels"),
+        ("max,out=7x7", "max,out=7"),
+        ("max,out=7x_", "max,out=7x_"),
+        ("max,out=_", "max,out=_"),
+        ("avg:2,over=channels,s=1", "avg:2,stride=1,over=channels"),
+        ("lp:2,norm=2", "lp:2"),
+        ("lp:2,norm=2.0", "lp:2"),
+        ("lp:2,norm=3.0", "lp:2,norm=3"),
+        ("lp:2,norm=1", "lp:2,norm=1"),
+        ("lp:2,norm=1e-5", "lp:2,norm=1e-05"),
+        ("conv:3,out=64,s=1", "conv:3,out=64"),
+        ("conv:3,out=64,s=3", "conv:3,stride=3,out=64"),
+        ("conv:3,bias,channels=4,groups=1,out=64,p=1", "conv:3,pad=1,out=64,bias,channels=4"),
+        ("relu", "relu"),
+    ],
+)
+def test_canonical_text(spec: str, text: str) -> None:
+    assert str(Stage.parse(spec)) == text
+    assert Stage.parse(text) == Stage.parse(spec)
+    assert repr(Stage.parse(spec)) == f"Stage.parse({text!r})"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("max:2", "min:2"),
+        ("max:2", "max:2,stride=1"),
+        ("max:3", "max:3,pad=1"),
+        ("max:3,pad=same", "max:3,pad=same-lower"),
+        ("max:2", "max:2,ceil"),
+        ("max:2", "max:2,dilation=2"),
+        ("max:2", "max:2,over=channels"),
+        ("max:global", "max,out=1"),
+        ("avg:3,pad=1", "avg:3,pad=1,exclude-pad"),
+        ("avg:3", "avg:3,divisor=9"),
+        ("lp:2", "lp:2,norm=1"),
+    ],
+)
+def test_stages_that_differ_are_not_equal(one: str, other: str) -> None:
+    assert Stage.parse(one) != Stage.parse(other)
+
+
+def test_spellings_that_say_the_same_about_held_padding_are_equal() -> None:
+    """Padding that holds values counts anyway, so include-pad adds nothing."""
+    plain = "avg:3,pad=same,pad-mode=edge"
+    assert Stage.parse(f"{plain},include-pad") == Stage.parse(plain)
+
+
+def test_a_stage_is_frozen() -> None:
+    stage = Stage.parse("max:2")
+    with pytest.raises(FrozenInstanceError):
+        stage.op = "min"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("spec", "counts", "absent"),
+    [
+        ("max:3,pad=1", True, True),
+        ("max:3,pad=1,pad-mode=edge", True, False),
+        ("pick:3,pad=same", False, True),
+        ("avg:3,pad=1", True, False),
+        ("avg:3,pad=1,exclude-pad", False, True),
+        ("avg:3,pad=1,exclude-pad,divisor=2", False, False),
+        ("avg:3,pad=same", False, True),
+        ("avg:3,pad=same,include-pad", True, False),
+        ("avg:3,pad=same,pad-mode=wrap", True, False),
+        ("sum:3,pad=1", True, False),
+        ("lp:3,pad=same", False, False),
+    ],
+)
+def test_whether_padding_counts_and_whether_it_is_absent(
+    spec: str, counts: bool, absent: bool
+) -> None:
+    stage = Stage.parse(spec)
+    assert (stage.counts_padding, stage.padding_is_absent) == (counts, absent)
+
+
+def test_an_option_has_its_value_or_its_default() -> None:
+    assert Stage.parse("lp:2").option("norm") == 2
+    assert Stage.parse("lp:2,norm=3").option("norm") == 3
+    assert Stage.parse("conv:3,groups=2,out=4").option("groups") == 2
+    with pytest.raises(KeyError, match="channels"):
+        Stage.parse("conv:3,out=4").option("channels")
+    with pytest.raises(KeyError, match="norm"):
+        Stage.parse("max:2").option("norm")
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"op": "conv", "kernel": (3,), "ceil": True, "own": (("out", 2),)},
+         "a convolution has no ceil mode"),
+        ({"op": "conv", "kernel": (3,), "over_channels": True, "own": (("out", 2),)},
+         "a convolution mixes channels already"),
+        ({"op": "relu", "placement": "none", "stride": (2,)},
+         "relu works element by element: it takes no stride"),
+        ({"op": "relu", "placement": "none", "output": (2,)},
+         "relu works element by element: it takes no output"),
+        ({"op": "max", "placement": "global", "kernel": (2,)},
+         "one window is the whole map: it takes no size besides"),
+    ],
+)  # fmt: skip
+def test_a_stage_made_by_hand_is_checked_too(fields: dict[str, Any], text: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        Stage(**fields)
+    assert str(caught.value) == text
+
+
+def test_a_spec_error_names_the_key_that_is_wrong() -> None:
+    with pytest.raises(SpecError) as caught:
+        Stage.parse("max:global,ceil")
+    assert caught.value.key == "ceil"
+
+
+@pytest.mark.parametrize(
+    ("spec", "text", "label"),
+    [
+        ("max:2", "max:2x2,stride=2x2", "max2x2"),
+        ("max:3,s=2,p=1", "max:3x3,stride=2x2,pad=1x1", "max3x3"),
+        ("max:3x2,p=0x0-1", "max:3x2,stride=3x2,pad=0x0-1", "max3x2"),
+        ("max:3,d=2,ceil", "max:3x3,stride=3x3,dilation=2x2,ceil", "max3x3"),
+        ("avg:3,p=1,exclude-pad", "avg:3x3,stride=3x3,pad=1x1,exclude-pad", "avg3x3"),
+        ("lp:2,norm=3", "lp:2x2,stride=2x2,norm=3", "lp2x2"),
+    ],
+)
+def test_a_stage_bound_to_its_map_says_one_number_per_axis(
+    spec: str, text: str, label: str
+) -> None:
+    stage = Stage.parse(spec)
+    windows = [
+        sliding(
+            20,
+            on_axis(axis, stage.kernel),
+            on_axis(axis, stage.stride or stage.kernel),
+            begin=on_axis(axis, stage.padding)[0],
+            end=on_axis(axis, stage.padding)[1],
+            dilation=on_axis(axis, stage.dilation),
+        )
+        for axis in range(2)
+        if not isinstance(stage.padding, str)
+    ]
+    assert stage.bound_text(windows) == text
+    assert stage.label(windows) == label
+    assert Stage.parse(text) == stage
+
+
+def test_same_padding_keeps_its_name_on_a_map() -> None:
+    stage = Stage.parse("max:3,s=2,pad=same-lower")
+    windows = [same(5, 3, 2, lower=True)] * 2
+    assert stage.bound_text(windows) == "max:3x3,stride=2x2,pad=same-lower"
+
+
+def test_global_and_adaptive_stages_on_a_map() -> None:
+    windows = [adaptive(9, 7), adaptive(5, None)]
+    stage = Stage.parse("avg,out=7x_")
+    assert stage.bound_text(windows) == "avg,out=7x5"
+    assert stage.label(windows) == "avg-out7x5"
+    assert Stage.parse("avg:global").label([sliding(5, 5, 5)]) == "avg-global"
+    assert Stage.parse("avg:global").bound_text([sliding(5, 5, 5)]) == "avg:global"
+    assert Stage.parse("relu").label([]) == "relu"
+    assert Stage.parse("relu").bound_text([]) == "relu"
+
+
+def test_a_chain_joins_its_specs_stages() -> None:
+    chain = Chain.parse("max:2*2", "relu", "avg:3,repeat=2")
+    assert list(map(str, chain)) == ["max:2", "max:2", "relu", "avg:3", "avg:3"]
+    assert len(chain) == 5
+    assert str(chain) == "max:2 max:2 relu avg:3 avg:3"
+    assert Chain.parse(*map(str, chain)) == chain
+
+
+def test_a_chain_of_nothing_is_empty() -> None:
+    assert len(Chain.parse()) == 0
+
+
+def test_one_size_stands_for_every_axis() -> None:
+    assert [on_axis(axis, (4,)) for axis in range(3)] == [4, 4, 4]
+    assert [on_axis(axis, (4, 5, 6)) for axis in range(3)] == [4, 5, 6]
+
+
+def test_sizes_and_padding_are_written_as_specs_write_them() -> None:
+    assert join_sizes((3, None, 2)) == "3x_x2"
+    assert join_pads(((1, 1), (0, 2))) == "1x0-2"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [("a.npy", "a.npy"), ("a,b.npy", '"a,b.npy"'), ("a*b", '"a*b"')]
+)
+def test_values_are_quoted_where_the_language_would_split_them(value: str, text: str) -> None:
+    assert quote(value) == text
