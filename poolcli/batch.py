@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 from poolcli.errors import InputError, OutputError, PlanError, PoolError, UsageError
 from poolcli.files import formats, names
 from poolcli.files.inputs import MAX_PIXELS, Source
-from poolcli.layouts import looks_channels_last
+from poolcli.layouts import layout_advice
 from poolcli.maps import Header
 from poolcli.plan import Plan, Step, plan_chain
 from poolcli.stages import Chain
@@ -71,7 +71,7 @@ class Outcome:
 
     source: Source
     job: Job | None = None
-    error: str | None = None
+    error: Exception | None = None
     warnings: tuple[str, ...] = ()
     written: tuple[Path, ...] = field(default=())
 
@@ -93,7 +93,7 @@ def prepare(sources: Sequence[Source], chain: Chain, options: Options) -> list[J
         try:
             prepared.append(_plan(source, chain, options, wanted))
         except (InputError, OutputError, PlanError) as error:
-            prepared.append(Outcome(source, error=str(error)))
+            prepared.append(Outcome(source, error=error))
     _check_names([entry for entry in prepared if isinstance(entry, Job)], sources, options)
     return prepared
 
@@ -124,6 +124,8 @@ def _plan(source: Source, chain: Chain, options: Options, wanted: str | None) ->
         dtype=header.dtype,
         saved=options.dtype or (header.dtype if header.is_image and wanted != "npy" else None),
     )
+    if options.sheet is not None and 0 in header.shape:
+        raise OutputError("it has no elements to show on a contact sheet")
     saved = {"all": plan.steps, "last": plan.steps[-1:], "none": ()}[options.save]
     results = []
     for step in saved:
@@ -156,6 +158,7 @@ def check_folders(jobs: Iterable[Job]) -> None:
 
     for folder in dict.fromkeys(path.parent for job in jobs for path in job.paths):
         atomic.check_writable(folder)
+        atomic.remove_leftovers(folder)
 
 
 def planned(job: Job, options: Options) -> Outcome:
@@ -177,13 +180,13 @@ def execute(job: Job, options: Options, stdout: BinaryIO | None = None) -> Outco
             if warning is not None:
                 warnings.append(warning)
     except MemoryError:
-        reason = f"too large for this machine's memory ({job.plan.peak_bytes:,} bytes at once)"
-        return Outcome(job.source, job, reason, tuple(warnings), tuple(written))
+        needed = f"{job.plan.peak_bytes:,} bytes at once"
+        failure: PoolError | None = InputError(f"too large for this machine's memory ({needed})")
     except PoolError as error:
-        if isinstance(error, UsageError):
-            raise
-        return Outcome(job.source, job, str(error), tuple(warnings), tuple(written))
-    return Outcome(job.source, job, None, tuple(warnings), tuple(written))
+        failure = error
+    else:
+        failure = None
+    return Outcome(job.source, job, failure, tuple(warnings), tuple(written))
 
 
 def _pool_and_write(
@@ -277,9 +280,7 @@ def _loss_warning(losses: Losses, size: int, step: Step, *, asked: bool) -> str 
 
 
 def _advice(job: Job, options: Options) -> tuple[str, ...]:
-    guessed = options.layout is None and not job.header.is_image
-    if guessed and looks_channels_last(job.header.shape, job.header.layout):
-        shape = "x".join(map(str, job.header.shape))
-        other = job.header.layout.replace("C", "") + "C"
-        return (f"{shape} is taken as {job.header.layout}: say --layout {other} if it is that",)
-    return ()
+    if options.layout is not None or job.header.is_image:
+        return ()
+    advice = layout_advice(job.header.shape, job.header.layout)
+    return () if advice is None else (advice,)

@@ -73,3 +73,11 @@ def looks_channels_last(shape: tuple[int, ...], layout: str) -> bool:
         and shape[-1] in _LIKELY_CHANNELS
         and shape[first] > shape[-1]
     )
+
+
+def layout_advice(shape: tuple[int, ...], layout: str) -> str | None:
+    """Return what to say where the default layout is probably wrong."""
+    if not looks_channels_last(shape, layout):
+        return None
+    lengths, other = "x".join(map(str, shape)), layout.replace("C", "") + "C"
+    return f"{lengths} is taken as {layout}: say --layout {other} if it is that"

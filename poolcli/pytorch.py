@@ -88,8 +88,8 @@ def _arguments(parameters: Mapping[str, Any], spec: str, call: str) -> _Argument
 
 
 def _literal(node: ast.expr) -> Any:
-    """Return a constant; ``same`` and ``valid`` are printed without quotes."""
-    if isinstance(node, ast.Name) and node.id in ("same", "valid"):
+    """Return a constant; words as in ``padding=same`` are printed without quotes."""
+    if isinstance(node, ast.Name):
         return node.id
     return ast.literal_eval(node)
 
@@ -114,10 +114,11 @@ def _sliding(arguments: _Arguments, rank: int) -> dict[str, Any]:
     stride = arguments["stride"]
     dilation = _sizes(arguments.get("dilation", 1), rank, "dilation")
     padding = _pads(arguments.get("padding", 0), rank)
-    for axis in range(max(len(kernel), len(padding), len(dilation))):
-        extent = (kernel[axis % len(kernel)] - 1) * dilation[axis % len(dilation)] + 1
-        if padding[axis % len(padding)][0] > extent // 2:
-            raise ValueError(f"PyTorch allows padding of at most half the window, {extent // 2}")
+    for axis in range(max(len(kernel), len(padding))):
+        # Whatever the dilation: aten/src/ATen/native/Pool.h, pool2d_shape_check.
+        size = kernel[axis % len(kernel)]
+        if padding[axis % len(padding)][0] > size // 2:
+            raise ValueError(f"PyTorch allows padding of at most half the window, {size // 2}")
     return {
         "kernel": kernel,
         "stride": () if stride is None else _sizes(stride, rank, "stride"),
@@ -236,8 +237,11 @@ def _upsample(arguments: _Arguments, _rank: int) -> Stage:
     return Stage(op="up", placement="enlarged", kernel=kernel, own=(("mode", mode),))
 
 
-def _upsample_nearest(arguments: _Arguments, rank: int) -> Stage:
-    return _upsample({**_UPSAMPLE, **arguments}, rank)
+def _upsample_as(mode: str, *, align_corners: bool) -> Callable[[_Arguments, int], Stage]:
+    def build(arguments: _Arguments, rank: int) -> Stage:
+        return _upsample(arguments | {"mode": mode, "align_corners": align_corners}, rank)
+
+    return build
 
 
 _SLIDING: Final = {"kernel_size": _REQUIRED, "stride": None, "padding": 0}
@@ -260,6 +264,7 @@ _UPSAMPLE: Final = {
     "align_corners": None,
     "recompute_scale_factor": None,
 }
+_UPSAMPLE_2D: Final = {"size": None, "scale_factor": None, "mode": None}
 _CONV: Final = {
     "in_channels": _REQUIRED,
     "out_channels": _REQUIRED,
@@ -286,7 +291,8 @@ _RANKED: Final[dict[str, _Layer]] = {
 _LAYERS: Final[dict[str, _Layer]] = {
     "ReLU": ({"inplace": False}, _relu),
     "Upsample": (_UPSAMPLE, _upsample),
-    "UpsamplingNearest2d": ({"size": None, "scale_factor": None}, _upsample_nearest),
+    "UpsamplingNearest2d": (_UPSAMPLE_2D, _upsample_as("nearest", align_corners=False)),
+    "UpsamplingBilinear2d": (_UPSAMPLE_2D, _upsample_as("bilinear", align_corners=True)),
     "FractionalMaxPool2d": (_FRACTIONAL, _fractional),
     "FractionalMaxPool3d": (_FRACTIONAL, _fractional),
     **{f"{name}{rank}d": layer for name, layer in _RANKED.items() for rank in (1, 2, 3)},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from poolcli.report.words import printable
@@ -14,9 +16,15 @@ def note(text: str) -> None:
 
 def warn(text: str) -> None:
     """Say what the user may not have meant."""
-    click.echo(f"{click.style('warning:', fg='yellow')} {printable(text)}", err=True)
+    _say("warning:", "yellow", text)
 
 
 def error(text: str) -> None:
     """Say what went wrong, on one line."""
-    click.echo(f"{click.style('error:', fg='red')} {printable(text)}", err=True)
+    _say("error:", "red", text)
+
+
+def _say(word: str, colour: str, text: str) -> None:
+    if not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb":
+        word = click.style(word, fg=colour)
+    click.echo(f"{word} {printable(text)}", err=True)

@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
@@ -20,12 +21,14 @@ _COMMANDS = ("run", "shape", "ops")
 
 FAILED = 1
 MISUSED = 2
-INTERRUPTED = 128 + signal.SIGINT
-TERMINATED = 128 + signal.SIGTERM
 
 
-class _Terminated(BaseException):
-    """The process is asked to end; like KeyboardInterrupt, nothing but the boundary catches it."""
+class _Stopped(BaseException):
+    """A signal asks the process to end. Nothing but the boundary catches it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 class _Commands(click.Group):
@@ -64,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     debug = "--debug" in arguments
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that knows no × shows an escape instead of a traceback.
@@ -72,10 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         status = poolcli.main(arguments, prog_name="poolcli", standalone_mode=False) or 0
         sys.stdout.flush()
-    except (click.Abort, KeyboardInterrupt):
-        status = _ended("interrupted", INTERRUPTED)
-    except _Terminated:
-        status = _ended("terminated", TERMINATED)
+    except _Stopped as stopped:
+        how = "interrupted" if stopped.number == signal.SIGINT else "terminated"
+        console.error(f"{how}; results so far are whole")
+        status = 128 + stopped.number
     except BrokenPipeError:
         # Whoever read the output has left. Python would complain once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -85,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         status = MISUSED
     except (click.ClickException, PoolError) as error:
         if debug:
-            raise
+            traceback.print_exc()
         misused = isinstance(error, click.ClickException | UsageError | SpecError)
         console.error(_text(error))
         status = MISUSED if misused else FAILED
@@ -100,10 +104,5 @@ def _text(error: click.ClickException | PoolError) -> str:
     return f"{error.format_message()}{hint}"
 
 
-def _terminate(_number: int, _frame: object) -> None:
-    raise _Terminated
-
-
-def _ended(how: str, status: int) -> int:
-    console.error(f"{how}; results so far are whole")
-    return status
+def _stop(number: int, _frame: object) -> None:
+    raise _Stopped(number)

@@ -12,7 +12,7 @@ from poolcli.operations import OPERATIONS, Operation
 @click.command("ops")
 @click.argument("names", metavar="[OP]...", nargs=-1)
 @options.debug
-def command(names: tuple[str, ...]) -> int:
+def command(names: tuple[str, ...], *, debug: bool) -> int:  # noqa: ARG001 - see main
     """List every operation: formula, keys, and its PyTorch, ONNX and Keras names.
 
     With OP, all that there is to say about it, its source included.

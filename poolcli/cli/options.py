@@ -36,7 +36,7 @@ layout = click.option(
     help="Axes of an array: N batch, C channels, D H W spatial. "
     "Default: W, HW, CHW, NCHW or NCDHW by their number. Images know theirs.",
 )
-debug = click.option("--debug", is_flag=True, expose_value=False, help="Errors with a traceback.")
+debug = click.option("--debug", is_flag=True, help="Errors with a traceback.")
 
 
 def chain_of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,6 +91,7 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
     dry_run: bool,
     as_json: bool,
     quiet: bool,
+    debug: bool,
 ) -> int:
     """Pool images and .npy arrays through a chain of stages.
 
@@ -119,7 +121,8 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
     )
     if to_stdout and as_json:
         raise UsageError("-o - fills standard output with the result: it goes without --json")
-    found, passed_over = sources.find(inputs, sys.stdin.buffer, request.output)
+    stdin = None if sys.stdin is None else sys.stdin.buffer
+    found, passed_over = sources.find(inputs, stdin, request.output)
     if to_stdout and len(found) > 1:
         raise UsageError(f"-o - takes one input, not {len(found)}")
     if passed_over and not quiet:
@@ -130,7 +133,7 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
     if not as_json and not quiet:
         _print_tables(prepared, to_stderr=to_stdout)
     outcomes = _outcomes(prepared, request, dry_run=dry_run, to_stdout=to_stdout)
-    return _report(outcomes, len(found), as_json=as_json, quiet=quiet)
+    return _report(outcomes, len(found), as_json=as_json, quiet=quiet, debug=debug)
 
 
 def _outcomes(
@@ -147,7 +150,9 @@ def _outcomes(
             yield batch.execute(entry, request, sys.stdout.buffer if to_stdout else None)
 
 
-def _report(outcomes: Iterable[Outcome], count: int, *, as_json: bool, quiet: bool) -> int:
+def _report(
+    outcomes: Iterable[Outcome], count: int, *, as_json: bool, quiet: bool, debug: bool
+) -> int:
     """Report each outcome as it comes, and return the exit status."""
     failed: list[str] = []
     for outcome in outcomes:
@@ -160,6 +165,8 @@ def _report(outcomes: Iterable[Outcome], count: int, *, as_json: bool, quiet: bo
         if outcome.error is not None:
             failed.append(name)
             console.error(f"{name}: {outcome.error}")
+            if debug:
+                traceback.print_exception(outcome.error)
         if as_json:
             from poolcli.report.machine import outcome_facts, to_json
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from poolcli.cli import options
+from poolcli.cli import console, options
 from poolcli.errors import InputError, PlanError, PoolError, UsageError
+from poolcli.layouts import layout_advice
 from poolcli.plan import plan_chain
+from poolcli.report.words import printable
 
 if TYPE_CHECKING:
     from poolcli.plan import Plan
@@ -46,6 +49,7 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
     layout: str | None,
     dtype: str | None,
     form: str | None,
+    debug: bool,  # noqa: ARG001 - main looks for it
 ) -> int:
     """Work out shapes, receptive fields and costs, without touching a pixel.
 
@@ -58,6 +62,9 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
     """
     chain, letters = options.chain_of(specs, recipe_file, preset, layout)
     plan = _plan(target, chain, letters, dtype)
+    advice = layout_advice(plan.shape, plan.layout) if letters is None else None
+    if advice is not None:
+        console.warn(f"{printable(target)}: {advice}")
     _print(plan, target, form)
     return 0
 
@@ -66,12 +73,12 @@ def _plan(target: str, chain: Chain, layout: str | None, dtype: str | None) -> P
     if _SHAPE.fullmatch(target):
         shape = tuple(int(length) for length in re.split("[x,]", target))
         return plan_chain(chain, shape, layout=layout, dtype=dtype or "float32")
-    if target == "-" or Path(target).is_dir():
+    if target == "-" or os.path.isdir(target):  # noqa: PTH112 - raises on no name
         raise UsageError(f"{target}: expected a shape, as 3x224x224, or one file")
     try:
         return _plan_file(target, chain, layout, dtype)
     except InputError as error:
-        hint = "" if Path(target).exists() else ", nor a shape, as 3x224x224"
+        hint = "" if os.path.exists(target) else ", nor a shape, as 3x224x224"  # noqa: PTH110
         raise InputError(f"{target}: {error}{hint}") from error
     except PoolError as error:
         raise PlanError(f"{target}: {error}") from error
@@ -93,7 +100,6 @@ def _plan_file(target: str, chain: Chain, layout: str | None, dtype: str | None)
 def _print(plan: Plan, target: str, form: str | None) -> None:
     if form is None:
         from poolcli.report.tables import print_plan
-        from poolcli.report.words import printable
 
         print_plan(plan, printable(target))
         return

@@ -68,7 +68,10 @@ def read_header(stream: BinaryIO) -> ArrayHeader:
 def read_elements(stream: BinaryIO, header: ArrayHeader) -> Array:
     """Read the elements behind the header as a new C-ordered array in the machine's byte order."""
     shape = header.shape[::-1] if header.fortran_order else header.shape
-    array = np.empty(shape, header.dtype)
+    try:
+        array = np.empty(shape, header.dtype)
+    except ValueError:
+        raise InputError("its shape has more elements than an array can have") from None
     if array.size:
         buffer = array.reshape(-1).view(np.uint8).data
         filled = 0
@@ -86,7 +89,12 @@ def read_elements(stream: BinaryIO, header: ArrayHeader) -> Array:
 
 def write(stream: BinaryIO, array: Array) -> None:
     """Write an array as ``.npy``."""
-    np.lib.format.write_array(stream, np.ascontiguousarray(array), allow_pickle=False)
+    whole = np.ascontiguousarray(array)
+    np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(whole))
+    if whole.size:
+        # numpy.save would go through C's files, whose errors don't tell a full disk.
+        content = whole.reshape(-1).view(np.uint8).data
+        stream.writelines(content[start : start + _PART] for start in range(0, len(content), _PART))
 
 
 def _header_text(stream: BinaryIO) -> str:
@@ -117,7 +125,7 @@ def _parse(text: str) -> ArrayHeader:
         # Python 2 wrote long integers as 3L.
         said = ast.literal_eval(re.sub(r"\b(\d+)L\b", r"\1", text).strip())
         shape, order = said["shape"], said["fortran_order"]
-        dtype = np.dtype(said["descr"])
+        dtype = np.dtype(said["descr"] or "no dtype at all")
     except (SyntaxError, ValueError, TypeError, KeyError, RecursionError, MemoryError):
         raise InputError("its header can't be read as an .npy header") from None
     lengths_fit = isinstance(shape, tuple) and all(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,12 +27,11 @@ def writing(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.parent / _temporary_name()
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
+        descriptor, temporary = _create(path.parent)
     except OSError as error:
         raise _unwritable(path, error) from error
     try:
-        with open(descriptor, "wb") as stream:  # noqa: PTH123 - from a descriptor
+        with open(descriptor, "w+b") as stream:  # noqa: PTH123 - from a descriptor
             yield stream
         _publish(temporary, path, replace=replace)
     except OSError as error:
@@ -51,23 +51,51 @@ def check_writable(folder: Path) -> None:
     UsageError
         If it can't be made or written.
     """
-    trial = folder / _temporary_name()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        trial.touch(exist_ok=False)
+        descriptor, trial = _create(folder)
+        os.close(descriptor)
         trial.unlink()
     except OSError as error:
         reason = error.strerror or error
         raise UsageError(f"the output folder {folder} can't be written: {reason}") from error
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files of processes of this host that are no more."""
+    for entry in folder.glob(f".poolcli-{_HOST}-*-*.tmp"):
+        process = entry.name.removeprefix(f".poolcli-{_HOST}-").partition("-")[0]
+        if process.isdecimal() and not _is_alive(int(process)):
+            with suppress(OSError):
+                entry.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
 _BINARY: Final = getattr(os, "O_BINARY", 0)
+_HOST: Final = re.sub("[^A-Za-z0-9.]", "_", socket.gethostname())[:64]
+
+
+def _create(folder: Path) -> tuple[int, Path]:
+    """Create a temporary file, under a name that is not taken."""
+    while True:
+        temporary = folder / _temporary_name()
+        with suppress(FileExistsError):
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY
+            return os.open(temporary, flags, 0o666), temporary
 
 
 def _temporary_name() -> str:
     """Name the host and the process, so that what a killed run left can be told from live ones."""
-    host = "".join(mark for mark in socket.gethostname() if mark.isalnum() or mark in "-.")[:64]
-    return f".poolcli-{host}-{os.getpid()}-{next(_COUNTER)}.tmp"
+    return f".poolcli-{_HOST}-{os.getpid()}-{next(_COUNTER)}.tmp"
 
 
 def _publish(temporary: Path, path: Path, *, replace: bool) -> None:

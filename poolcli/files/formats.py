@@ -11,6 +11,7 @@ SUFFIXES: Final = {"png": ".png", "npy": ".npy", "tiff": ".tiff", "webp": ".webp
 
 _OWN_NAMES: Final = {"jpeg": "jpg", "mpo": "jpg"}
 _MOST_CHANNELS: Final = 4
+_LONGEST_SIDES: Final = {"png": 2**31 - 1, "tiff": 2**31 - 1, "webp": 16383, "jpg": 65500}
 _GREY_DTYPES: Final = {
     "png": ("uint8", "uint16"),
     "tiff": ("uint8", "uint16", "int32", "float32"),
@@ -54,8 +55,13 @@ def holds(name: str, shape: tuple[int, ...], layout: str, dtype: str) -> bool:
         return True
     if 0 in shape or not is_picture(shape, layout):
         return False
+    if max(shape[layout.index("H")], shape[layout.index("W")]) > _LONGEST_SIDES[name]:
+        return False
     channels = shape[-1] if layout.endswith("C") else 1
-    if name == "jpg" and (layout.startswith("N") or channels in (2, 4)):
+    if layout.startswith("N") and (name in ("webp", "jpg") or (name, dtype) == ("png", "uint16")):
+        # JPEG has no frames, WebP merges equal ones, and Pillow garbles those of 16-bit PNG.
+        return False
+    if name == "jpg" and channels in (2, 4):
         return False
     return dtype in (_GREY_DTYPES[name] if channels == 1 else ("uint8",))
 

@@ -77,9 +77,13 @@ def read_pixels(stream: BinaryIO, max_pixels: int) -> Array:
         facts = _facts(image, max_pixels)
         if facts.frames == 1:
             return _pixels(image, facts.mode)
-        frames = [_pixels(frame, facts.mode) for frame in ImageSequence.Iterator(image)]
-        for number, frame in enumerate(frames, start=1):
-            if frame.shape != frames[0].shape:
+        frames: list[Array] = []
+        for number, frame in enumerate(ImageSequence.Iterator(image), start=1):
+            _refuse_dropped_bits(frame)
+            if image.format == "TIFF" and _PLAIN.get(frame.mode) != facts.mode:
+                raise InputError(f"frame {number} is of mode {frame.mode}, the first {facts.mode}")
+            frames.append(_pixels(frame, facts.mode))
+            if frames[-1].shape != frames[0].shape:
                 raise InputError(f"frame {number} has another size than the first")
         return np.stack(frames)
 
@@ -134,9 +138,10 @@ def _facts(image: Image.Image, max_pixels: int) -> _Facts:
         raise InputError(f"Pillow's mode {image.mode} is not known")
     if "transparency" in image.info and image.mode in ("1", "L", "P", "RGB"):
         mode = _TRANSPARENT[mode]
-    if image.getexif().get(_ORIENTATION) in _SIDEWAYS:
-        width, height = height, width
     name = (image.format or "").lower()
+    if name != "tiff" and _orientation(image) in _SIDEWAYS:
+        # A TIFF's size is turned already.
+        width, height = height, width
     frames = getattr(image, "n_frames", 1) if name in _ANIMATED else 1
     shape = (*((frames,) if frames > 1 else ()), height, width)
     layout = "NHW" if frames > 1 else "HW"
@@ -145,10 +150,20 @@ def _facts(image: Image.Image, max_pixels: int) -> _Facts:
     return _Facts(mode, frames, Header(shape, layout, _DTYPES.get(mode, "uint8"), name))
 
 
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, as far as it is known before the pixels are decoded."""
+    if image.format == "PNG" and "exif" not in image.info:
+        # Looking for one behind the pixels would decode them.
+        return 1
+    return int(image.getexif().get(_ORIENTATION, 1))
+
+
 def _refuse_dropped_bits(image: Image.Image) -> None:
     """Refuse 16-bit colour, which Pillow would read as 8-bit without a word."""
-    raw_modes = [str(tile.args) for tile in getattr(image, "tile", ())]
-    if not image.mode.startswith("I") and any(";16" in raw for raw in raw_modes):
+    tiles = getattr(image, "tile", ())
+    coded = [f"{tile.codec_name} {tile.args}" for tile in tiles]
+    wide = any(";16" in code or "SGI16" in code or "65535" in code for code in coded)
+    if wide and not image.mode.startswith("I"):
         raise InputError(
             "16 bits a channel in colour, of which Pillow reads 8: save it as an .npy array first"
         )

@@ -86,7 +86,9 @@ class Source:
             return images.read_pixels(stream, max_pixels)
 
 
-def find(words: Iterable[str], stdin: BinaryIO, output: Path | None) -> tuple[list[Source], int]:
+def find(
+    words: Iterable[str], stdin: BinaryIO | None, output: Path | None
+) -> tuple[list[Source], int]:
     """Return the inputs that words name, and how many files of folders were passed over.
 
     A folder stands for its files of known suffixes, in the order of their bytes; hidden files and
@@ -101,8 +103,10 @@ def find(words: Iterable[str], stdin: BinaryIO, output: Path | None) -> tuple[li
     passed_over = 0
     for word in words:
         if word == _STDIN:
+            if stdin is None:
+                raise UsageError("standard input is closed: give a file")
             found.setdefault(_STDIN, Source(_STDIN, data=stdin.read()))
-        elif Path(word).is_dir():
+        elif os.path.isdir(word):  # noqa: PTH112 - Path.is_dir raises on names that can't be
             files = _files_in(word, output)
             known = [name for name in files if Path(name).suffix.lower() in KNOWN_SUFFIXES]
             passed_over += len(files) - len(known)

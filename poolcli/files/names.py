@@ -13,6 +13,8 @@ from poolcli.files.formats import SUFFIXES, of_suffix
 from poolcli.plan import Step
 
 DEFAULT_TEMPLATE: Final = "{stem}.{index}-{label}{ext}"
+_LONGEST_NAME: Final = 255
+"""Bytes, on all common file systems."""
 FIELDS: Final = ("stem", "name", "index", "label", "op", "ext")
 
 
@@ -71,7 +73,7 @@ def check_template(template: str, requested: str | None) -> str | None:
     UsageError
         If it leads out of the output folder, names nothing, or contradicts ``--format``.
     """
-    example = fill(template, {name: f".{name}" if name == "ext" else 1 for name in FIELDS})
+    example = fill(template, dict.fromkeys(FIELDS, "x") | {"index": 1, "ext": ".ext"})
     path = PurePath(example)
     if path.is_absolute() or ".." in path.parts or not path.name or example.endswith("/"):
         raise UsageError(f"template {template}: results stay inside the output folder")
@@ -132,7 +134,9 @@ def check_outputs(
         taken[place] = source
         if os.path.lexists(path) and not force:
             raise UsageError(f"{path} exists: give --force to replace it, or another --output")
-        if path.is_dir():
+        if len(os.fsencode(path.name)) > _LONGEST_NAME:
+            raise UsageError(f"{path.name}: longer than a file's name can be, see --name")
+        if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises on names that can't be
             raise UsageError(f"{path} is a folder: choose another --output or --name")
 
 

@@ -64,9 +64,10 @@ def extremes(array: Array) -> tuple[float, float]:
 
 def _stretch(array: Array, low: float, high: float) -> Array:
     """Return the array as bytes, ``low`` as 0 and ``high`` as 255."""
-    spread = (high - low) or 1.0
+    # In halves, because the spread of the largest floats is none.
+    spread = (high / 2 - low / 2) or 1.0
     with np.errstate(invalid="ignore", over="ignore"):
-        return cast((array.astype(np.float64) - low) * (255 / spread), "uint8")[0]
+        return cast((array.astype(np.float64) / 2 - low / 2) / spread * 255, "uint8")[0]
 
 
 def mosaic(tiles: Array) -> Array:

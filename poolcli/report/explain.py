@@ -29,10 +29,11 @@ def explain(plan: Plan) -> str:
 
 
 def _step_lines(step: Step, before: Field) -> Iterator[str]:
+    if not step.windows and step.undoes is None:
+        yield f"element by element: the shape stays {words.shape(step.shape)}"
+        return
     if step.undoes is not None:
         yield f"the values of stage {step.undoes} go back to where they were found"
-    elif not step.windows:
-        yield "element by element"
     letters = [step.layout[axis] for axis in step.axes]
     for letter, window in zip(letters, step.windows, strict=bool(step.windows)):
         yield f"{letter}: {_length(window, step.stage)}"
@@ -53,7 +54,7 @@ def _length(window: Window, stage: Stage) -> str:
             f"o = {o} windows of {window.size}, α = (n-k)/(o-1) = ({n}-{window.size})/({o}-1): "
             "the i-th from int((i+u)·α) - int(u·α), the last from n-k"
         )
-    return f"o = {o} windows, the i-th from floor(i·{n}/{o}) up to ceil((i+1)·{n}/{o})"
+    return f"o = {o} windows, the i-th from floor(i·{n}/{o}) to ceil((i+1)·{n}/{o})"
 
 
 def _same_length(window: Sliding) -> str:
@@ -79,7 +80,7 @@ def _sliding_length(window: Sliding, *, ceil: bool) -> str:
 def _field_lines(step: Step, before: Field, letters: list[str]) -> Iterator[str]:
     after = step.field
     if None in (before.size, before.jump, before.center, after.size, after.center):
-        yield "receptive field: no one number, the windows before it lie at varying distances"
+        yield "receptive field: no one number, windows before it differ"
         return
     sizes, jumps, centers = before.size or (), before.jump or (), before.center or ()
     for axis, (letter, window) in enumerate(zip(letters, step.windows, strict=True)):
@@ -87,12 +88,18 @@ def _field_lines(step: Step, before: Field, letters: list[str]) -> Iterator[str]
         first = window.positions(0)
         middle = words.number((first[0] + first[-1]) / 2)
         text = (
-            f"{letter}: field = {size} + {window.spread}·{jump} = {_at(after.size, axis)}; "
+            f"{letter}: field = {size} + {_spread(window)}·{jump} = {_at(after.size, axis)}; "
             f"center = {words.number(centers[axis])} + {middle}·{jump} = {_at(after.center, axis)}"
         )
         if window.pace is not None:
             text += f"; jump = {jump}·{words.number(window.pace)} = {_at(after.jump, axis)}"
         yield text
+
+
+def _spread(window: Window) -> str:
+    if isinstance(window, Enlarged):
+        return str(window.spread)
+    return f"({window.kernel}-1)·{window.dilation}"
 
 
 def _at(numbers: tuple[float, ...] | None, axis: int) -> str:

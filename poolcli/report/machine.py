@@ -58,7 +58,7 @@ def outcome_facts(outcome: Outcome) -> dict[str, Any]:
     """Return what became of one input, as a line of ``poolcli run --json``."""
     job = outcome.job
     if outcome.error is not None or job is None:
-        return {"input": outcome.source.name, "ok": False, "error": outcome.error}
+        return {"input": outcome.source.name, "ok": False, "error": str(outcome.error)}
     paths = {result.step.index: result.path for result in job.results}
     return {
         "input": outcome.source.name,

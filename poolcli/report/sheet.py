@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from poolcli.files.formats import is_picture
 from poolcli.files.pictures import planes, shades
 from poolcli.kernels.views import Array
-from poolcli.report.words import broken_where, printable
+from poolcli.report.words import broken_anywhere, broken_where, printable
 
 _LARGEST_PANEL: Final = 960
 _SMALLEST_PANEL: Final = 240
@@ -36,10 +36,7 @@ def contact_sheet(shown: Sequence[tuple[str, Array]], layout: str) -> Array:
     width, height = panel
     font_size = max(13, width // 24)
     bold, small = ImageFont.load_default(font_size), ImageFont.load_default(font_size * 4 // 5)
-    labels = [
-        broken_where(printable(label), lambda text: bold.getlength(text) <= width)
-        for label, _ in shown
-    ]
+    labels = [_label_lines(printable(label), bold, width) for label, _ in shown]
     margin, line = font_size, font_size * 5 // 4
     strip = line * (max(map(len, labels)) + 1)
     columns = min(len(shown), _PER_ROW)
@@ -58,6 +55,17 @@ def contact_sheet(shown: Sequence[tuple[str, Array]], layout: str) -> Array:
         facts = f"{'x'.join(map(str, array.shape))} {array.dtype}"
         pen.text((left, below), facts, _FAINT, font=small)
     return np.asarray(sheet)
+
+
+def _label_lines(
+    label: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
+) -> list[str]:
+    """Break a label at its commas, and anywhere where that leaves lines wider than the panel."""
+
+    def fits(text: str) -> bool:
+        return font.getlength(text) <= width
+
+    return [line for part in broken_where(label, fits) for line in broken_anywhere(part, fits)]
 
 
 def _tiles(array: Array, layout: str) -> list[Image.Image]:

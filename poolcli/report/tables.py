@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
@@ -31,8 +31,8 @@ def print_plan(plan: Plan, title: str, stream: TextIO | None = None) -> None:
     rows = words.rows(plan)
     columns: tuple[str, ...] = words.COLUMNS
     table = _plan_table(rows, columns)
-    table.title, table.caption = Text(title, style="bold"), Text(words.total(plan))
-    console = _console(stream, table)
+    heading, footing = Text(title, style="bold"), Text(words.total(plan))
+    console = _console(stream, table, heading, footing)
     for dispensable in words.DISPENSABLE:
         if _full_width(console, table) > console.width:
             columns = tuple(name for name in columns if name not in dispensable)
@@ -43,7 +43,7 @@ def print_plan(plan: Plan, title: str, stream: TextIO | None = None) -> None:
         width = max(longest + spare, _NARROWEST_STAGE)
         rows = [row | {"stage": words.broken_at_commas(row["stage"], width)} for row in rows]
         table.columns = _plan_table(rows, columns).columns
-    _print(console, table)
+    _print(console, heading, table, footing)
 
 
 _NARROWEST_STAGE: Final = 12
@@ -75,33 +75,31 @@ def _plan_table(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> Ta
     return table
 
 
-def _print(console: Console, table: Table) -> None:
-    """Print a table; into a file or a pipe without the blanks that fill its lines."""
-    if console.is_terminal:
-        console.print(table)
-        return
+def _print(console: Console, *parts: RenderableType) -> None:
+    """Print texts and tables; into a pipe without the blanks that fill their lines."""
     with console.capture() as captured:
-        console.print(table)
+        for part in parts:
+            console.print(part, overflow="fold")
+    if console.is_terminal:
+        console.file.write(captured.get())
+        return
     console.file.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
 
 def _empty_table() -> Table:
     return Table(
         box=box.SIMPLE_HEAD,
-        title_justify="left",
-        caption_justify="left",
         pad_edge=False,
         padding=(0, 1, 0, 0),
         show_edge=False,
     )
 
 
-def _console(stream: TextIO, table: Table) -> Console:
-    """Return a console as wide as the terminal; where there is none, as wide as the table."""
+def _console(stream: TextIO, table: Table, *texts: Text) -> Console:
+    """Return a console as wide as the terminal; where there is none, as wide as what it shows."""
     console = Console(file=stream, markup=False, highlight=False, emoji=False)
     if not stream.isatty() and "COLUMNS" not in os.environ:
-        texts = [len(str(text)) for text in (table.title, table.caption) if text]
-        console.width = max(_full_width(console, table), *texts, 1)
+        console.width = max(_full_width(console, table), *(text.cell_len for text in texts), 1)
     return console
 
 

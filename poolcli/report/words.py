@@ -96,7 +96,7 @@ def number(value: float) -> str:
     >>> number(7), number(1.5), number(1 / 3)
     ('7', '1.5', '0.333333')
     """
-    return str(value) if isinstance(value, int) else f"{value:.6g}"
+    return str(value) if isinstance(value, int) else f"{value:.6f}".rstrip("0").rstrip(".")
 
 
 def memory(count: int) -> str:
@@ -107,7 +107,7 @@ def memory(count: int) -> str:
     """
     amount = float(count)
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if amount < 1000 or unit == "TiB":  # noqa: PLR2004 - at most three digits before the point
+        if amount < 999.5 or unit == "TiB":  # noqa: PLR2004 - what would round to 1000
             break
         amount /= 1024
     return f"{amount:.3g} {unit}"
@@ -152,8 +152,18 @@ def broken_where(spec: str, fits: Callable[[str], bool]) -> list[str]:
     return lines
 
 
+def broken_anywhere(text: str, fits: Callable[[str], bool]) -> list[str]:
+    """Break a text that does not fit on one line between any two letters."""
+    lines = [""]
+    for mark in text:
+        if lines[-1] and not fits(lines[-1] + mark):
+            lines.append("")
+        lines[-1] += mark
+    return lines
+
+
 def printable(text: str) -> str:
-    r"""Write a name so that it stays on one line and can be told from every other.
+    r"""Write a name so that it stays on one line and moves no cursor.
 
     >>> printable("a[b]\n.png")
     'a[b]\\n.png'
