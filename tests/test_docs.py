@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import click
@@ -91,13 +92,13 @@ def test_the_readmes_recipe_is_one(folder: Path) -> None:
         assert len(load(folder / "recipe.toml").chain) > 0
 
 
+def command_names() -> list[str]:
+    return program.list_commands(click.Context(program))
+
+
+@cache
 def help_examples() -> list[str]:
-    context = click.Context(program)
-    pages = [program.get_help(context)]
-    for name in program.list_commands(context):
-        command = program.get_command(context, name)
-        assert command is not None
-        pages.append(command.get_help(click.Context(command, info_name=name)))
+    pages = [run(f"poolcli {name} --help", ROOT).stdout for name in ("", *command_names())]
     lines = [line.strip() for page in pages for line in page.splitlines()]
     return [line for line in lines if line.startswith("poolcli ") and "[" not in line]
 
@@ -113,9 +114,8 @@ def test_the_examples_of_help_run(command: str, folder: Path) -> None:
 
 
 def test_every_command_of_help_has_an_example() -> None:
-    names = program.list_commands(click.Context(program))
-    assert names
-    for name in names:
+    assert command_names()
+    for name in command_names():
         assert any(line.startswith(f"poolcli {name}") for line in help_examples()), name
 
 
