@@ -7,10 +7,10 @@ but float64 is carried, so that nothing is rounded between stages.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Literal
 
 from poolcli.errors import SpecError
+from poolcli.spelling import nearest
 
 ITEM_SIZES = {
     "bool": 1,
@@ -39,9 +39,7 @@ def check_dtype(name: str) -> str:
     """
     if name in ITEM_SIZES:
         return name
-    near = get_close_matches(name, ITEM_SIZES, n=1)
-    mend = f"did you mean {near[0]}?" if near else f"known are {', '.join(ITEM_SIZES)}"
-    raise SpecError(f"dtype {name!r}: {mend}")
+    raise SpecError(f"dtype {name!r}: {nearest(name, ITEM_SIZES)}")
 
 
 def is_float(name: str) -> bool:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Final, Literal
 
 from poolcli.dtypes import Rule
+from poolcli.spelling import nearest
 
 Value = int | float | str
 PadMode = Literal["constant", "reflect", "edge", "wrap"]
@@ -101,10 +101,9 @@ def choice(*words: str) -> Callable[[str], str]:
 
     def read(text: str) -> str:
         if text not in words:
-            near = get_close_matches(text, words, n=1)
-            raise ValueError(
-                f"one of {', '.join(words)}" + (f"; did you mean {near[0]}?" if near else "")
-            )
+            mend = nearest(text, words)
+            near = f"; {mend}" if mend.startswith("did") else ""
+            raise ValueError(f"one of {', '.join(words)}{near}")
         return text
 
     return read

@@ -5,94 +5,18 @@ The calculator prints a plan; a run consumes the same plan, so that they can't d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import ceil, prod
-from typing import Final
 
+from poolcli.binding import Convolution, Shape, bind, convolution_of
 from poolcli.dtypes import ITEM_SIZES, carried_dtype, check_dtype, result_dtype
 from poolcli.errors import PlanError, SpecError, WindowError
+from poolcli.fields import Field
 from poolcli.layouts import layout_of, spatial_axes
-from poolcli.operations import FLAT_FILTERS
-from poolcli.sizes import Sizes, collapsed, join_sizes, on_axis
 from poolcli.stages import Chain, Stage
-from poolcli.windows import Window, adaptive, enlarged, fractional, same, sliding
-
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """What one element sees of the input, per spatial axis in D, H, W order, in input pixels.
-
-    ``size`` is the receptive field, ``jump`` the distance between neighbours' fields (below 1 after
-    an enlargement), ``center`` the middle of the first element's field (0 is the first pixel's
-    centre). None where no one number says it: behind an adaptive stage the windows lie at varying
-    distances.
-    """
-
-    size: tuple[float, ...] | None
-    jump: tuple[float, ...] | None
-    center: tuple[float, ...] | None
-
-    @classmethod
-    def of_input(cls, axes: int) -> Field:
-        """Return the field of the input's own elements: one pixel, itself."""
-        return cls((1,) * axes, (1,) * axes, (0.0,) * axes)
-
-    def through(self, windows: Sequence[Window]) -> Field:
-        """Return the field of one element of a stage with these windows on this field's map.
-
-        size += (k-1)·d·jump; center += (first window's middle)·jump; jump *= stride: Araujo,
-        Norris & Sim, "Computing receptive fields of convolutional neural networks", Distill 2019,
-        equations 2 and 3, with the dilation in both.
-        """
-        if self.size is None or self.jump is None or self.center is None:
-            return self if all(window.is_identity for window in windows) else _UNKNOWN
-        return Field(
-            size=tuple(
-                _tidy(size + window.spread * jump)
-                for size, window, jump in zip(self.size, windows, self.jump, strict=True)
-            ),
-            jump=_times(self.jump, [window.pace for window in windows]),
-            center=tuple(
-                center + _middle(window) * jump
-                for center, window, jump in zip(self.center, windows, self.jump, strict=True)
-            ),
-        )
-
-    def undoing(self, before: Field, pooled: Field) -> Field:
-        """Return the field after values were put back to where a pooling found them.
-
-        A value brings the field it had; the jump shrinks as the pooling (``before`` to ``pooled``)
-        had widened it.
-        """
-        if self.jump is None or before.jump is None or pooled.jump is None:
-            return Field(self.size, None, None)
-        ratios = [old / new for old, new in zip(before.jump, pooled.jump, strict=True)]
-        return Field(self.size, _times(self.jump, ratios), self.center)
-
-
-_UNKNOWN: Final = Field(None, None, None)
-
-
-def _times(jump: Sequence[float], paces: Sequence[float | None]) -> tuple[float, ...] | None:
-    known = [pace for pace in paces if pace is not None]
-    if len(known) < len(paces):
-        return None
-    return tuple(_tidy(step * pace) for step, pace in zip(jump, known, strict=True))
-
-
-def _tidy(number: float) -> float:
-    """Return a whole number as int: thirds of jumps add up to it but for the last bits."""
-    return round(number) if abs(number - round(number)) < 1e-9 else number  # noqa: PLR2004
-
-
-def _middle(window: Window) -> float:
-    """Middle of the first window's positions, padding taken off."""
-    first = window.positions(0)
-    return (first[0] + first[-1]) / 2
+from poolcli.windows import Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,157 +296,6 @@ def _undo(
         costs=Costs(),
         undoes=pooling.index,
     )
-
-
-def bind(
-    stage: Stage, shape: Shape, layout: str, kernel: Sizes
-) -> tuple[tuple[int, ...], tuple[Window, ...]]:
-    """Return the axes that a stage's windows are on, and the windows."""
-    if stage.placement == "none":
-        return (), ()
-    if stage.over_channels:
-        if "C" not in layout:
-            raise PlanError(f"layout {layout} has no channels to slide over")
-        axes: tuple[int, ...] = (layout.index("C"),)
-    else:
-        axes = spatial_axes(layout)
-        if not axes:
-            raise PlanError(f"layout {layout} has no spatial axis to slide over")
-    _require_rank(stage, kernel, layout, axes)
-    windows = []
-    for position, axis in enumerate(axes):
-        try:
-            windows.append(_bind_axis(stage, kernel, position, shape[axis]))
-        except WindowError as error:
-            raise PlanError(f"along {layout[axis]}: {error}") from error
-    facts = stage.operation
-    if stage.padding_is_absent and not facts.answers_empty:
-        for axis, window in zip(axes, windows, strict=True):
-            if window.has_empty():
-                raise PlanError(
-                    f"along {layout[axis]}: a window holds nothing but padding, of which "
-                    f"{facts.name} has no value: use less padding or dilation"
-                )
-    if stage.samples is not None:
-        _require_samples(stage.samples, shape, layout, axes)
-    return axes, tuple(windows)
-
-
-def _require_rank(stage: Stage, kernel: Sizes, layout: str, axes: tuple[int, ...]) -> None:
-    said = {
-        "kernel": kernel,
-        "stride": stage.stride,
-        "padding": stage.pads,
-        "dilation": stage.dilation,
-        "output": stage.output,
-    }
-    letters = "".join(layout[axis] for axis in axes)
-    for name, sizes in said.items():
-        if len(sizes) not in (0, 1, len(axes)):
-            raise PlanError(
-                f"{name} has {len(sizes)} numbers, layout {layout} has {len(axes)} such "
-                f"ax{'i' if len(axes) == 1 else 'e'}s ({letters}): give one, or one per axis"
-            )
-
-
-def _bind_axis(stage: Stage, kernel: Sizes, position: int, length: int) -> Window:
-    """Bind a stage's window on its ``position``-th axis to the axis's length."""
-    if stage.placement == "global":
-        return sliding(length, max(length, 1), max(length, 1))
-    if stage.placement == "adaptive":
-        return adaptive(length, on_axis(position, stage.output))
-    size = on_axis(position, kernel)
-    if stage.placement == "fractional":
-        output = on_axis(position, stage.output)
-        return adaptive(length, None) if output is None else fractional(length, size, output)
-    if stage.placement == "enlarged":
-        return enlarged(length, size, linear=stage.is_linear)
-    stride = on_axis(position, stage.stride or stage.default_stride)
-    dilation = on_axis(position, stage.dilation)
-    if isinstance(stage.padding, str):
-        lower = stage.padding == "same-lower"
-        return same(length, size, stride, dilation=dilation, lower=lower)
-    begin, end = on_axis(position, stage.pads)
-    return sliding(length, size, stride, begin=begin, end=end, dilation=dilation, ceil=stage.ceil)
-
-
-def _require_samples(path: str, shape: Shape, layout: str, axes: tuple[int, ...]) -> None:
-    from poolcli.files.weights import shape_of
-
-    lengths = dict(zip(layout, shape, strict=True))
-    wanted = (lengths.get("N", 1), lengths.get("C", 1), len(axes))
-    if shape_of(path) != wanted:
-        found = join_sizes(shape_of(path))
-        raise PlanError(f"samples={path}: expected a shape of {join_sizes(wanted)}, it is {found}")
-
-
-@dataclass(frozen=True, slots=True)
-class Convolution:
-    """A convolution's numbers on a map. ``axis`` is the channels', None where each is by itself."""
-
-    kernel: Sizes
-    outputs: int
-    inputs: int
-    """Channels that one output is made from."""
-    groups: int
-    biased: bool
-    axis: int | None
-
-
-def convolution_of(stage: Stage, shape: Shape, layout: str) -> Convolution:
-    """Work out a convolution's numbers; of a weights file the header is read.
-
-    Raises
-    ------
-    PlanError
-        If the map's channels or axes are not those that the weights are for.
-    SpecError
-        If a weights file can't be read.
-    """
-    own = dict(stage.own)
-    spatial = len(spatial_axes(layout))
-    if "filter" in own:
-        if own["filter"] in FLAT_FILTERS and spatial != 2:  # noqa: PLR2004 - height and width
-            raise PlanError(f"{own['filter']} is for maps of two spatial axes, layout {layout}")
-        return Convolution(stage.kernel, 1, 1, 1, biased=False, axis=None)
-    if "C" not in layout:
-        raise PlanError(f"layout {layout} has no channels to convolve")
-    axis, groups = layout.index("C"), int(stage.option("groups"))
-    channels = shape[axis]
-    if channels % groups:
-        raise PlanError(f"{channels} channels don't divide into {groups} groups")
-    inputs, kernel = channels // groups, stage.kernel
-    if "weights" in own:
-        outputs, inputs, kernel = _weights_shape(stage, spatial)
-    else:
-        outputs = int(own["out"])
-    expected = int(own.get("channels", inputs * groups))
-    if expected != channels or inputs * groups != channels:
-        wanted = inputs * groups if expected == channels else expected
-        raise PlanError(f"it expects {wanted} channels, its input has {channels}")
-    return Convolution(kernel, outputs, inputs, groups, biased=bool(own.get("bias")), axis=axis)
-
-
-def _weights_shape(stage: Stage, spatial: int) -> tuple[int, int, Sizes]:
-    """Return outputs, inputs per group, and kernel as a weights file has them."""
-    from poolcli.files.weights import shape_of
-
-    own, groups = dict(stage.own), int(stage.option("groups"))
-    path = str(own["weights"])
-    found = shape_of(path)
-    if len(found) != spatial + 2 or 0 in found:
-        raise PlanError(
-            f"weights={path}: expected out×in×kernel with {spatial} kernel axes, "
-            f"its shape is {join_sizes(found)}"
-        )
-    outputs, inputs, *kernel = found
-    if outputs % groups:
-        raise PlanError(f"{outputs} outputs don't divide into {groups} groups")
-    if stage.kernel and collapsed(stage.kernel) != collapsed(tuple(kernel)):
-        raise PlanError(f"weights={path}: its kernel is {join_sizes(kernel)}")
-    if "bias" in own and shape_of(str(own["bias"])) != (outputs,):
-        raise PlanError(f"bias={own['bias']}: expected {outputs} numbers")
-    return outputs, inputs, tuple(kernel)
 
 
 def _costs(

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from poolcli.errors import SpecError
 from poolcli.sizes import NO_PADDING, Pads, Sizes
-from poolcli.specs import nearest
+from poolcli.spelling import nearest
 from poolcli.stages import Stage
 
 _LAYER = re.compile(
@@ -42,7 +42,7 @@ def parse_layer(spec: str) -> Stage:
     name = found["name"]
     known = _LAYERS.get(name)
     if known is None:
-        raise SpecError(f"{name!r} in {spec}: {nearest_layer(name)}", "op")
+        raise SpecError(f"{name!r} in {spec}: {_nearest_layer(name)}", "op")
     parameters, build = known
     rank = int(name[-2]) if name.endswith("d") else 0
     arguments = _arguments(parameters, spec, spec[found.start("name") :])
@@ -52,11 +52,8 @@ def parse_layer(spec: str) -> Stage:
         raise SpecError(f"{spec}: {error}") from None
 
 
-def nearest_layer(name: str) -> str:
-    """Return the mend for an unknown layer."""
-    mend = nearest(name, {layer.lower(): layer for layer in _LAYERS})
-    for layer in _LAYERS:
-        mend = mend.replace(f"mean {layer.lower()}?", f"mean {layer}?")
+def _nearest_layer(name: str) -> str:
+    mend = nearest(name, _LAYERS)
     return mend if mend.startswith("did") else "not a layer that pools; see poolcli ops"
 
 

@@ -6,14 +6,14 @@ SPEC = OP [":" SIZE | ":global"] { "," KEY "=" VALUE | "," FLAG }     a chain's 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from difflib import get_close_matches
+from collections.abc import Callable
 from typing import Any, Final
 
 from poolcli.errors import SpecError
 from poolcli.operations import OPERATIONS, Operation, Value, choice, path, seed, whole_number
 from poolcli.rules import require_taken
 from poolcli.sizes import NO_PADDING, Pads, Sizes
+from poolcli.spelling import nearest
 from poolcli.stages import PAD_MODES, Stage
 
 MOST_REPEATS: Final = 1000
@@ -137,16 +137,6 @@ def _operation(name: str, spec: str) -> Operation:
     if name in OPERATIONS:
         return OPERATIONS[name]
     raise SpecError(f"{name!r} in {spec}: {nearest(name, OPERATIONS)}", "op")
-
-
-def nearest(word: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
-    """Return the mend for an unknown word: the nearest known one, or all of them.
-
-    >>> nearest("stide", ("stride", "pad"))
-    'did you mean stride?'
-    """
-    near = get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)
-    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
 
 
 def _require_known(operation: Operation, key: str, valued: bool, token: str, spec: str) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from poolcli.errors import SpecError
 from poolcli.operations import OPERATIONS, number, whole_number
-from poolcli.specs import MOST_REPEATS, keys_of, nearest, parse_repeated, parse_stage
+from poolcli.specs import MOST_REPEATS, keys_of, parse_repeated, parse_stage
 from poolcli.stages import Stage
 
 Fields = dict[str, object]

@@ -45,7 +45,7 @@ def command(names: tuple[str, ...], *, debug: bool) -> int:  # noqa: ARG001 - se
 
 
 def _known(name: str) -> Operation:
-    from poolcli.specs import nearest
+    from poolcli.spelling import nearest
 
     if name not in OPERATIONS:
         raise SpecError(f"operation {name}: {nearest(name, OPERATIONS)}")

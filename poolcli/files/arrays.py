@@ -17,7 +17,7 @@ import numpy as np
 
 from poolcli.dtypes import ITEM_SIZES
 from poolcli.errors import InputError
-from poolcli.files.inputs import ARRAY_MAGIC
+from poolcli.files.formats import ARRAY_MAGIC
 from poolcli.kernels.views import Array
 
 _PART: Final = 1 << 24

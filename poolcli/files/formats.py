@@ -9,6 +9,9 @@ from poolcli.maps import Header
 
 SUFFIXES: Final = {"png": ".png", "npy": ".npy", "tiff": ".tiff", "webp": ".webp", "jpg": ".jpg"}
 
+ARRAY_MAGIC: Final = b"\x93NUMPY"
+"""How an .npy file begins."""
+
 _OWN_NAMES: Final = {"jpeg": "jpg", "mpo": "jpg"}
 _MOST_CHANNELS: Final = 4
 _LONGEST_SIDES: Final = {"png": 2**31 - 1, "tiff": 2**31 - 1, "webp": 16383, "jpg": 65500}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from poolcli.errors import InputError, UsageError
-from poolcli.files.formats import KNOWN_SUFFIXES
+from poolcli.files.formats import ARRAY_MAGIC, KNOWN_SUFFIXES
 from poolcli.layouts import layout_of
 from poolcli.maps import Header
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 MAX_PIXELS: Final = 178_956_970
 """Where Pillow, too, begins to refuse: twice the pixels that fit 256 MiB at 3 bytes each."""
-
-ARRAY_MAGIC: Final = b"\x93NUMPY"
 
 _STDIN: Final = "-"
 

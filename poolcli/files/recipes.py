@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from poolcli.errors import SpecError, UsageError
 from poolcli.layouts import check_layout
-from poolcli.specs import nearest
+from poolcli.spelling import nearest
 from poolcli.stages import Chain
 
 PRESETS: Final = Path(__file__).parent.parent / "recipes"

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from math import prod
 from typing import TYPE_CHECKING
 
+from poolcli.fields import Field
 from poolcli.layouts import spatial_axes
-from poolcli.plan import Field
 from poolcli.report import words
 from poolcli.windows import Enlarged, Fractional, Sliding, Window
 
