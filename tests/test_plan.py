@@ -28,8 +28,7 @@ def test_vgg16_has_its_published_numbers() -> None:
     assert len(vgg.steps) == 18
     assert vgg.output_shape == (512, 7, 7)
     last = vgg.steps[-1]
-    assert last.receptive_field == (212, 212)
-    assert last.jump == (32, 32)
+    assert (last.receptive_field, last.jump) == ((212, 212), (32, 32))
     assert last.center == (15.5, 15.5)
     assert vgg.costs.params == 14_714_688
     assert vgg.costs.macs == 15_346_630_656
@@ -80,8 +79,7 @@ def test_the_numbers_of_the_contracts_example() -> None:
 )
 def test_fields_worked_by_hand(specs: list[str], size: int, jump: int, center: float) -> None:
     step = plan((4, 64, 64), *specs).steps[-1]
-    assert step.receptive_field == (size, size)
-    assert step.jump == (jump, jump)
+    assert (step.receptive_field, step.jump) == ((size, size), (jump, jump))
     assert step.center == (center, center)
 
 
