@@ -142,11 +142,13 @@ def unpool(
     array([[0, 0],
            [4, 0]])
     """
-    values, places, whole = np.asarray(y), np.asarray(indices), tuple(shape)
+    values, places, whole = _array(y), _array(indices), tuple(shape)
     axes = spatial_axes(layout_of(values.ndim, layout))
     others = [axis for axis in range(values.ndim) if axis not in axes]
     if values.shape != places.shape or len(whole) != values.ndim:
         raise PlanError(f"values {values.shape}, indices {places.shape}, shape {whole} don't agree")
+    if any(length < 0 for length in whole):
+        raise PlanError(f"shape {whole}: lengths can't be negative")
     if any(values.shape[axis] != whole[axis] for axis in others):
         raise PlanError(f"values {values.shape} and shape {whole} differ beside the spatial axes")
     plane = prod(whole[axis] for axis in axes)
@@ -164,15 +166,20 @@ def _dtype_name(dtype: DTypeLike) -> str:
         raise SpecError(f"dtype {dtype!r}: {error}") from error
 
 
-def _planned(
-    x: ArrayLike, specs: Iterable[str | Stage | Chain], layout: str | None
-) -> tuple[Array, Plan]:
-    """Return an array in the machine's byte order, and the plan of a chain for it."""
+def _array(x: ArrayLike) -> Array:
+    """Return numbers as an array in the machine's byte order."""
     try:
         array = np.asarray(x)
     except ValueError as error:
         raise PlanError(f"not an array: {' '.join(str(error).split())}") from error
-    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype.name not in ITEM_SIZES:
         raise PlanError(f"dtype {array.dtype} can't be pooled: known are {', '.join(ITEM_SIZES)}")
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _planned(
+    x: ArrayLike, specs: Iterable[str | Stage | Chain], layout: str | None
+) -> tuple[Array, Plan]:
+    """Return an array in the machine's byte order, and the plan of a chain for it."""
+    array = _array(x)
     return array, plan_chain(as_chain(specs), array.shape, layout=layout, dtype=array.dtype.name)

@@ -4,79 +4,94 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from math import prod
 
 from poolcli.windows import Window
+
+Path = tuple[Window, ...]
+"""The windows of all stages so far along one axis."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """What one element sees of the input, per spatial axis in D, H, W order, in input pixels.
+    """What one element of a map sees of the input, along each spatial axis in D, H, W order.
 
-    ``size`` is the receptive field, ``jump`` the distance between neighbours' fields (below 1 after
-    an enlargement), ``center`` the middle of the first element's field (0 is the first pixel's
-    centre). None where no one number says it: behind an adaptive stage the windows lie at varying
-    distances.
+    ``paths`` are the windows that led to it. All sizes are in input pixels; None where no one
+    number says it: behind an adaptive stage the windows lie at varying distances.
     """
 
-    size: tuple[float, ...] | None
-    jump: tuple[float, ...] | None
-    center: tuple[float, ...] | None
+    paths: tuple[Path, ...]
 
     @classmethod
     def of_input(cls, axes: int) -> Field:
         """Return the field of the input's own elements: one pixel, itself."""
-        return cls((1,) * axes, (1,) * axes, (0.0,) * axes)
+        return cls(((),) * axes)
 
     def through(self, windows: Sequence[Window]) -> Field:
-        """Return the field of one element of a stage with these windows on this field's map.
-
-        size += (k-1)·d·jump; center += (first window's middle)·jump; jump *= stride: Araujo,
-        Norris & Sim, "Computing receptive fields of convolutional neural networks", Distill 2019,
-        equations 2 and 3, with the dilation in both.
-        """
-        if self.size is None or self.jump is None or self.center is None:
-            return self if all(window.is_identity for window in windows) else _UNKNOWN
+        """Return the field of one element of a stage with these windows on this field's map."""
         return Field(
-            size=tuple(
-                _tidy(size + window.spread * jump)
-                for size, window, jump in zip(self.size, windows, self.jump, strict=True)
-            ),
-            jump=_times(self.jump, [window.pace for window in windows]),
-            center=tuple(
-                center + _middle(window) * jump
-                for center, window, jump in zip(self.center, windows, self.jump, strict=True)
-            ),
+            tuple((*path, window) for path, window in zip(self.paths, windows, strict=True))
         )
 
-    def undoing(self, before: Field, pooled: Field) -> Field:
-        """Return the field after values were put back to where a pooling found them.
+    @property
+    def size(self) -> tuple[int, ...] | None:
+        """The receptive field: pixels from the first to the last, not clipped to the input."""
+        return tuple(map(_size, self.paths)) if self._is_known else None
 
-        A value brings the field it had; the jump shrinks as the pooling (``before`` to ``pooled``)
-        had widened it.
-        """
-        if self.jump is None or before.jump is None or pooled.jump is None:
-            return Field(self.size, None, None)
-        ratios = [old / new for old, new in zip(before.jump, pooled.jump, strict=True)]
-        return Field(self.size, _times(self.jump, ratios), self.center)
+    @property
+    def jump(self) -> tuple[float, ...] | None:
+        """Pixels between neighbours' fields; below 1 after an enlargement."""
+        if any(window.pace is None for path in self.paths for window in path):
+            return None
+        return tuple(map(_jump, self.paths))
+
+    @property
+    def center(self) -> tuple[float, ...] | None:
+        """Middle of the first element's field; 0 is the first pixel's centre."""
+        return tuple(map(_center, self.paths)) if self._is_known else None
+
+    @property
+    def _is_known(self) -> bool:
+        """Whether windows at varying distances, if any, are followed by nothing that sees two."""
+        for path in self.paths:
+            behind = [window for window in path if not window.is_identity]
+            if any(window.pace is None for window in behind[:-1]):
+                return False
+        return True
 
 
-_UNKNOWN: Final = Field(None, None, None)
+def _size(path: Path) -> int:
+    """Return the largest field of any element.
+
+    size += (k-1)·d·jump, jump *= stride: Araujo, Norris & Sim, "Computing receptive fields of
+    convolutional neural networks", Distill 2019, equation 2. Where an enlargement makes elements
+    differ, those of one period are followed back to the input instead.
+    """
+    period = prod(window.repeats for window in path)
+    if period > 1:
+        seen = (_seen(path, index) for index in range(min(period, path[-1].output)))
+        return max(last - first + 1 for first, last in seen)
+    size, jump = 1, 1
+    for window in path:
+        size += window.spread * jump
+        jump *= int(window.pace or 1)
+    return size
 
 
-def _times(jump: Sequence[float], paces: Sequence[float | None]) -> tuple[float, ...] | None:
-    known = [pace for pace in paces if pace is not None]
-    if len(known) < len(paces):
-        return None
-    return tuple(_tidy(step * pace) for step, pace in zip(jump, known, strict=True))
+def _jump(path: Path) -> float:
+    """Return the product of the paces; whole where thirds add up to it but for the last bits."""
+    jump = prod(window.pace or 1 for window in path)
+    return round(jump) if abs(jump - round(jump)) < 1e-9 else jump  # noqa: PLR2004
 
 
-def _tidy(number: float) -> float:
-    """Return a whole number as int: thirds of jumps add up to it but for the last bits."""
-    return round(number) if abs(number - round(number)) < 1e-9 else number  # noqa: PLR2004
+def _center(path: Path) -> float:
+    first, last = _seen(path, 0)
+    return (first + last) / 2
 
 
-def _middle(window: Window) -> float:
-    """Middle of the first window's positions, padding taken off."""
-    first = window.positions(0)
-    return (first[0] + first[-1]) / 2
+def _seen(path: Path, index: int) -> tuple[int, int]:
+    """Return the first and the last input position that element ``index`` is made from."""
+    first = last = index
+    for window in reversed(path):
+        first, last = window.positions(first)[0], window.positions(last)[-1]
+    return first, last

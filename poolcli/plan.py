@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import ceil, prod
+from math import prod
 
 from poolcli.binding import Convolution, Shape, bind, convolution_of
 from poolcli.dtypes import ITEM_SIZES, carried_dtype, check_dtype, result_dtype
@@ -16,7 +16,7 @@ from poolcli.errors import PlanError, SpecError, WindowError
 from poolcli.fields import Field
 from poolcli.layouts import layout_of, spatial_axes
 from poolcli.stages import Chain, Stage
-from poolcli.windows import Window
+from poolcli.windows import Window, undone
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Step:
     @property
     def receptive_field(self) -> tuple[int, ...] | None:
         """Input pixels that one element sees, per spatial axis, not clipped to the input."""
-        return None if self.field.size is None else tuple(map(ceil, self.field.size))
+        return self.field.size
 
     @property
     def jump(self) -> tuple[float, ...] | None:
@@ -212,7 +212,7 @@ def plan_chain(
     start = check_dtype(dtype)
     before = _Before(shape, start, start, Field.of_input(len(spatial_axes(layout))))
     steps: list[Step] = []
-    poolings: list[tuple[Step, Field]] = []
+    poolings: list[Step] = []
     for index, stage in enumerate(chain, start=1):
         try:
             if stage.op == "unpool":
@@ -226,7 +226,7 @@ def plan_chain(
         if saved is not None:
             step = replace(step, dtype=saved)
         if stage.op == "max":
-            poolings.append((step, before.field))
+            poolings.append(step)
         steps.append(step)
         before = _Before(step.shape, step.dtype, step.carried, step.field)
     return Plan(shape, layout, dtype, tuple(steps))
@@ -270,18 +270,17 @@ def _step(index: int, stage: Stage, before: _Before, layout: str) -> Step:
     )
 
 
-def _undo(
-    index: int, stage: Stage, before: _Before, layout: str, poolings: list[tuple[Step, Field]]
-) -> Step:
+def _undo(index: int, stage: Stage, before: _Before, layout: str, poolings: list[Step]) -> Step:
     """Bind an unpooling to the latest max stage that is not yet undone."""
     if not poolings:
         raise PlanError("there is no max stage before it left to undo")
-    pooling, field = poolings.pop()
+    pooling = poolings.pop()
     if pooling.shape != before.shape:
         given, gave = ("x".join(map(str, shape)) for shape in (before.shape, pooling.shape))
         raise PlanError(
             f"its input is {given}, but stage {pooling.index} that it undoes gave {gave}"
         )
+    windows = [undone(window) for window in pooling.windows]
     return Step(
         index=index,
         stage=stage,
@@ -292,7 +291,7 @@ def _undo(
         shape=pooling.input_shape,
         dtype=before.dtype,
         carried=before.carried,
-        field=before.field.undoing(field, pooling.field),
+        field=before.field if pooling.stage.over_channels else before.field.through(windows),
         costs=Costs(),
         undoes=pooling.index,
     )

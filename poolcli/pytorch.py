@@ -42,7 +42,7 @@ def parse_layer(spec: str) -> Stage:
     name = found["name"]
     known = _LAYERS.get(name)
     if known is None:
-        raise SpecError(f"{name!r} in {spec}: {_nearest_layer(name)}", "op")
+        raise SpecError(f"{name!r} in {spec}: {nearest_layer(name)}", "op")
     parameters, build = known
     rank = int(name[-2]) if name.endswith("d") else 0
     arguments = _arguments(parameters, spec, spec[found.start("name") :])
@@ -52,7 +52,8 @@ def parse_layer(spec: str) -> Stage:
         raise SpecError(f"{spec}: {error}") from None
 
 
-def _nearest_layer(name: str) -> str:
+def nearest_layer(name: str) -> str:
+    """Return the mend for a layer that is not known."""
     mend = nearest(name, _LAYERS)
     return mend if mend.startswith("did") else "not a layer that pools; see poolcli ops"
 
@@ -76,6 +77,9 @@ def _arguments(parameters: Mapping[str, Any], spec: str, call: str) -> _Argument
         if word in arguments:
             raise SpecError(f"{word!r} in {spec}: given twice")
         arguments[word] = value
+    for word, value in arguments.items():
+        if isinstance(value, _Word) and word not in _WORDED:
+            raise SpecError(f"{spec}: not a layer as PyTorch prints it")
     for word, default in parameters.items():
         if word not in arguments:
             if default is _REQUIRED:
@@ -84,10 +88,16 @@ def _arguments(parameters: Mapping[str, Any], spec: str, call: str) -> _Argument
     return arguments
 
 
+class _Word(str):
+    """A value that was printed without quotes."""
+
+    __slots__ = ()
+
+
 def _literal(node: ast.expr) -> Any:
-    """Return a constant; words as in ``padding=same`` are printed without quotes."""
+    """Return a constant, or a word: ``padding=same`` is printed without quotes."""
     if isinstance(node, ast.Name):
-        return node.id
+        return _Word(node.id)
     return ast.literal_eval(node)
 
 
@@ -216,22 +226,26 @@ _UPSAMPLING: Final = {
 }
 
 
-def _upsample(arguments: _Arguments, _rank: int) -> Stage:
-    factors = arguments["scale_factor"]
+def _upsample(arguments: _Arguments, rank: int) -> Stage:
+    factors, word = arguments["scale_factor"], str(arguments["mode"])
     if arguments["size"] is not None or factors is None:
         raise ValueError("give its scale_factor: a size depends on the map")
     if arguments["align_corners"]:
         raise ValueError("only align_corners=False is known")
-    mode = _UPSAMPLING.get(arguments["mode"])
+    mode = _UPSAMPLING.get(word)
     if mode is None:
-        raise ValueError(
-            f"mode={arguments['mode']!r}: {nearest(str(arguments['mode']), _UPSAMPLING)}"
-        )
-    factors = factors if isinstance(factors, tuple | list) else (factors,)
-    if not all(isinstance(factor, int | float) and factor == int(factor) for factor in factors):
-        raise ValueError("scale_factor: whole numbers are expected")
-    kernel = _sizes(tuple(int(factor) for factor in factors), len(factors), "scale_factor")
+        raise ValueError(f"mode={word!r}: {nearest(word, _UPSAMPLING)}")
+    factors = tuple(factors) if isinstance(factors, tuple | list) else (factors,)
+    # PyTorch prints whole factors as 2.0.
+    whole = tuple(
+        int(factor) if isinstance(factor, float) and factor.is_integer() else factor
+        for factor in factors
+    )
+    kernel = _sizes(whole, rank or min(len(whole), _MOST_AXES), "scale_factor")
     return Stage(op="up", placement="enlarged", kernel=kernel, own=(("mode", mode),))
+
+
+_MOST_AXES: Final = 3
 
 
 def _upsample_as(mode: str, *, align_corners: bool) -> Callable[[_Arguments, int], Stage]:
@@ -241,6 +255,8 @@ def _upsample_as(mode: str, *, align_corners: bool) -> Callable[[_Arguments, int
     return build
 
 
+_WORDED: Final = ("padding", "padding_mode", "mode")
+"""Parameters whose values are words."""
 _SLIDING: Final = {"kernel_size": _REQUIRED, "stride": None, "padding": 0}
 _MAX: Final = {**_SLIDING, "dilation": 1, "return_indices": False, "ceil_mode": False}
 _AVG: Final = {**_SLIDING, "ceil_mode": False, "count_include_pad": True, "divisor_override": None}

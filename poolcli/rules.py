@@ -23,7 +23,7 @@ _TAKES: Final = {
 }
 _CONVOLUTION_TAKES: Final = {"kernel", "stride", "padding", "dilation", "pad_mode"}
 _WHY: Final = {
-    "sliding": "",
+    "sliding": "only fractional windows are drawn",
     "global": "one window is the whole map",
     "adaptive": "out= places the windows",
     "fractional": "fractional windows lie where they are drawn",
@@ -85,6 +85,8 @@ def require_taken(operation: Operation, placement: Placement, given: Mapping[str
     takes, why = _TAKES[placement], _WHY[placement]
     if operation.family == "convolution":
         takes, why = _CONVOLUTION_TAKES, "a convolution mixes a window of all channels"
+    if given.get("samples") is not None and "seed" in given:
+        raise SpecError("samples= say where windows lie: no seed is drawn from", "seed")
     for name, value in given.items():
         key = f"{value}-pad" if name == "count" else _KEYS.get(name, name)
         if name in ("count", "divisor") and not operation.averages:

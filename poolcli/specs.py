@@ -154,7 +154,7 @@ def _require_known(operation: Operation, key: str, valued: bool, token: str, spe
         raise SpecError(
             f"{word!r} in {spec}: {operation.name} has no {key}, {', '.join(owners)} has"
         )
-    raise SpecError(f"{word!r} in {spec}: {nearest(key, (*keys, *flags))}")
+    raise SpecError(f"{word!r} in {spec}: {nearest(key, dict.fromkeys((*keys, *flags)))}")
 
 
 def keys_of(operation: Operation) -> tuple[tuple[str, ...], tuple[str, ...]]:

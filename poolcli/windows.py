@@ -56,6 +56,11 @@ class Window(ABC):
         return self.stride
 
     @property
+    def repeats(self) -> int:
+        """How many outputs it takes until windows lie on the input as before: an enlargement's."""
+        return 1
+
+    @property
     def padding(self) -> tuple[int, int]:
         """Declared padding at the begin and the end."""
         return (0, 0)
@@ -262,6 +267,10 @@ class Enlarged(Window):
     def pace(self) -> float:
         return 1 / self.factor
 
+    @property
+    def repeats(self) -> int:
+        return self.factor
+
     def positions(self, index: int) -> range:
         if not self.linear:
             return range(index // self.factor, index // self.factor + 1)
@@ -274,6 +283,49 @@ class Enlarged(Window):
     @property
     def is_identity(self) -> bool:
         return self.factor == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Undone(Window):
+    """A sliding window the other way round: output i is seen by the windows that hold it.
+
+    What an unpooling's elements depend on: any of these windows may have found its maximum there.
+
+    >>> window = undone(sliding(5, 3, 2, begin=1, end=1))
+    >>> [list(window.positions(i)) for i in range(5)]
+    [[0], [0, 1], [1], [1, 2], [2]]
+    """
+
+    pooling: Sliding
+
+    @property
+    def kernel(self) -> int:
+        return -(-self.pooling.extent // self.pooling.step)
+
+    @property
+    def pace(self) -> float:
+        return 1 / self.pooling.step
+
+    @property
+    def repeats(self) -> int:
+        return self.pooling.step
+
+    def positions(self, index: int) -> range:
+        place = index + self.pooling.begin
+        last = place // self.pooling.step
+        first = _ceil_div(place - self.pooling.extent + 1, self.pooling.step)
+        # Between windows that leave gaps: the one before.
+        return range(min(first, last), last + 1)
+
+    def total_positions(self) -> int:
+        return self.output * self.kernel
+
+
+def undone(pooling: Window) -> Window:
+    """Return what the elements of an unpooling depend on; nothing certain where windows vary."""
+    if isinstance(pooling, Sliding):
+        return Undone(pooling.output, pooling.length, pooling)
+    return Adaptive(pooling.output, pooling.length)
 
 
 def _clip(positions: range, low: int, high: int) -> range:

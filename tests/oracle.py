@@ -9,6 +9,8 @@ as ints and Fractions, so that what comes out is the true value and rounding is 
 from __future__ import annotations
 
 import math
+import struct
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -34,7 +36,11 @@ class Lay:
     whole: bool = False
     """One window that is the whole axis."""
     out: int | None = None
-    """Adaptive: so many windows."""
+    """Adaptive: so many windows; with a sample, so many of ``kernel`` positions."""
+    sample: float | None = None
+    """Fractional: PyTorch's random sample u in [0, 1)."""
+    single: bool = False
+    """Whether the sample is a float32, so that PyTorch rounds to float32 after every step."""
 
     @property
     def span(self) -> int:
@@ -62,6 +68,8 @@ def walk(length: int, lay: Lay) -> Walked:
     """Find every window of an axis by walking; none at all if not even the first one fits."""
     if lay.whole:
         return Walked(length, [list(range(length))], 0, 0)
+    if lay.sample is not None:
+        return Walked(length, _drawn(length, lay, lay.sample), 0, 0)
     if lay.out is not None:
         return Walked(length, _shares(length, lay.out), 0, 0)
     if lay.same:
@@ -107,11 +115,39 @@ def _shares(length: int, out: int) -> list[list[int]]:
     ]
 
 
+def _drawn(length: int, lay: Lay, sample: float) -> list[list[int]]:
+    """Place windows as PyTorch's generate_intervals does, in the sample's own precision."""
+    count = lay.out or 0
+    if count + lay.kernel - 1 > length:
+        return []
+    rounded = _single if lay.single else float
+    starts = []
+    for index in range(count - 1):
+        alpha = rounded((length - lay.kernel) / (count - 1))
+        ahead = rounded(rounded(index + sample) * alpha)
+        starts.append(math.floor(ahead) - math.floor(rounded(sample * alpha)))
+    starts.append(length - lay.kernel)
+    return [[start + tap for tap in range(lay.kernel)] for start in starts]
+
+
+def _single(value: float) -> float:
+    """Round to float32."""
+    number: float = struct.unpack("f", struct.pack("f", value))[0]
+    return number
+
+
 class Element(NamedTuple):
-    """One element of a window: its value, and which tap of the window it is, per axis."""
+    """One element of a window: its value, and where it was found.
+
+    Per axis: which tap of the window it is, how many taps the window has, and the source position.
+    """
 
     value: Number
     taps: tuple[int, ...]
+    sizes: tuple[int, ...] = ()
+    source: tuple[int, ...] = ()
+    padded: bool = False
+    """A zero that stands for padding."""
 
 
 Reduce = Callable[[Sequence[Element], Mapping[str, Any]], Number | None]
@@ -176,13 +212,134 @@ def _pick(elements: Sequence[Element], _options: Mapping[str, Any]) -> Number | 
     return elements[0].value if elements else None
 
 
+def has_nan(values: Sequence[Number]) -> bool:
+    return any(value != value for value in values)  # noqa: PLR0124 - NaN differs from itself
+
+
+def _gem(elements: Sequence[Element], options: Mapping[str, Any]) -> Number | None:
+    norm, floor = float(options.get("norm", 3)), float(options.get("eps", 1e-6))
+    values = _values(elements)
+    if not values or has_nan(values):
+        return math.nan if values else None
+    sizes = [max(float(value), floor) for value in values]
+    largest = max(sizes)
+    if largest == math.inf:
+        return largest
+    powers = math.fsum(math.pow(size / largest, norm) for size in sizes)
+    return largest * math.pow(powers / len(sizes), 1 / norm)
+
+
+def _median(elements: Sequence[Element], options: Mapping[str, Any]) -> Number | None:
+    return _quantile(elements, {**options, "q": 0.5})
+
+
+def _quantile(elements: Sequence[Element], options: Mapping[str, Any]) -> Number | None:
+    """Find the value below which a share q of the others lie, linear between two neighbours."""
+    values = _values(elements)
+    if not values or has_nan(values):
+        return math.nan if values else None
+    ordered = sorted(values)
+    place = Fraction(options["q"]) * (len(ordered) - 1)
+    below = math.floor(place)
+    share = place - below
+    if share == 0:
+        return ordered[below]
+    low, high = ordered[below], ordered[below + 1]
+    if not (_is_finite(low) and _is_finite(high)):
+        return low if low == high else float(low) + float(high)
+    return Fraction(low) * (1 - share) + Fraction(high) * share
+
+
+def _majority(elements: Sequence[Element], _options: Mapping[str, Any]) -> Number | None:
+    """Count votes. NaN is one value, and larger than all others."""
+    values = _values(elements)
+    if not values:
+        return None
+    votes = Counter("nan" if has_nan([value]) else value for value in values)
+    winners = [value for value, count in votes.items() if count == max(votes.values())]
+    numbers = [value for value in winners if not isinstance(value, str)]
+    return min(numbers) if numbers else math.nan
+
+
+def _soft(elements: Sequence[Element], _options: Mapping[str, Any]) -> Number | None:
+    values = _values(elements)
+    if not values or has_nan(values):
+        return math.nan if values else None
+    largest = max(values)
+    if not _is_finite(largest):
+        return largest
+    finite = [value for value in values if _is_finite(value)]
+    weights = [math.exp(Fraction(value) - Fraction(largest)) for value in finite]
+    terms = (weight * float(value) for weight, value in zip(weights, finite, strict=True))
+    return math.fsum(terms) / math.fsum(weights)
+
+
+def _stochastic(elements: Sequence[Element], options: Mapping[str, Any]) -> Number | None:
+    """Walk along the elements until their shares have passed the draw in [0, 1)."""
+    values = _values(elements)
+    if not values or has_nan(values):
+        return math.nan if values else None
+    if not any(value > 0 for value in values):
+        return max(values)
+    endless = [value == math.inf for value in values]
+    weights: Sequence[Number] = endless if any(endless) else [max(value, 0) for value in values]
+    shares = [Fraction(weight) for weight in weights]
+    wanted, passed = Fraction(options["draw"]) * sum(shares), Fraction(0)
+    for value, share in zip(values, shares, strict=True):
+        passed += share
+        if passed > wanted:
+            return value
+    raise AssertionError("a draw below 1 lies within the shares")
+
+
+def _avgmax(elements: Sequence[Element], options: Mapping[str, Any]) -> Number | None:
+    """Mix both. Padding counts in the average, if told to, but can't be the maximum."""
+    inside = [element for element in elements if not element.padded]
+    average, largest = _avg(elements, options), _extreme(max)(inside, options)
+    mix = Fraction(options.get("mix", 0.5))
+    if average is None or largest is None or mix in (0, 1):
+        return None if largest is None else (average if mix else largest)
+    if _is_finite(average) and _is_finite(largest):
+        return mix * Fraction(average) + (1 - mix) * Fraction(largest)
+    return float(mix) * float(average) + float(1 - mix) * float(largest)
+
+
+def pascal(size: int) -> list[int]:
+    """Row of Pascal's triangle with ``size`` numbers."""
+    row = [1]
+    while len(row) < size:
+        row = [left + right for left, right in zip([0, *row], [*row, 0], strict=True)]
+    return row
+
+
+def _blur(elements: Sequence[Element], _options: Mapping[str, Any]) -> Number:
+    """Weigh by Pascal's triangle along each axis; weights of what is no element don't count."""
+    weights = [
+        math.prod(pascal(size)[tap] for size, tap in zip(element.sizes, element.taps, strict=True))
+        for element in elements
+    ]
+    weighed = [
+        value * weight if _is_finite(value) else value
+        for value, weight in zip(_values(elements), weights, strict=True)
+    ]
+    return total(weighed) / sum(weights)
+
+
 RULES: dict[str, Rule] = {
     "max": Rule(_extreme(max)),
     "min": Rule(_extreme(min)),
     "avg": Rule(_avg, zeros=True),
     "sum": Rule(_sum, zeros=True),
     "lp": Rule(_lp, zeros=True),
+    "gem": Rule(_gem),
+    "median": Rule(_median),
+    "quantile": Rule(_quantile),
+    "majority": Rule(_majority),
+    "soft": Rule(_soft),
+    "stochastic": Rule(_stochastic),
+    "avgmax": Rule(_avgmax, zeros=True),
     "pick": Rule(_pick),
+    "blur": Rule(_blur, zeros=True),
 }
 
 
@@ -207,22 +364,26 @@ def pool(  # noqa: PLR0913 - what a pooling is
     if counts_padding is None:
         counts_padding = not any(lay.same for lay in lays)
     # Zeros add nothing to a sum: whether they are in the window matters for averages alone.
-    zeros = rule.zeros and (op != "avg" or counts_padding or options.get("divisor") is not None)
+    averages = op in ("avg", "avgmax")
+    zeros = rule.zeros and (not averages or counts_padding or options.get("divisor") is not None)
 
     def result(index: tuple[int, ...]) -> Number | None:
-        elements = list(_window(values, index, walked, pad_mode, zeros))
+        elements = list(window(values, index, walked, pad_mode=pad_mode, zeros=zeros))
+        if "draws" in options:
+            return rule.reduce(elements, {**options, "draw": at(options["draws"], index)})
         return rule.reduce(elements, options)
 
     output = [
         len(walked[axis].windows) if axis in walked else length for axis, length in enumerate(shape)
     ]
-    return _build(output, result)
+    return build(output, result)
 
 
-def _window(
+def window(
     values: Nested,
     index: tuple[int, ...],
     walked: Mapping[int, Walked],
+    *,
     pad_mode: str,
     zeros: bool,
 ) -> Iterator[Element]:
@@ -231,18 +392,22 @@ def _window(
         walked[axis].windows[place] if axis in walked else [place]
         for axis, place in enumerate(index)
     ]
-    for taps in product(*(range(len(positions)) for positions in looked_at)):
+    sizes = tuple(map(len, looked_at))
+    # Row after row in the order of the windowed axes, wherever these stand in the array.
+    order = [*(axis for axis in range(len(sizes)) if axis not in walked), *walked]
+    for turn in product(*(range(sizes[axis]) for axis in order)):
+        taps = tuple(turn[order.index(axis)] for axis in range(len(sizes)))
         source = [positions[tap] for positions, tap in zip(looked_at, taps, strict=True)]
         padded = [axis for axis in walked if not walked[axis].is_inside(source[axis])]
         if any(not walked[axis].is_declared(source[axis]) for axis in padded):
             continue
         if padded and pad_mode == "constant":
             if zeros:
-                yield Element(0, taps)
+                yield Element(0, taps, sizes, padded=True)
             continue
         for axis in padded:
             source[axis] = _stand_in(source[axis], walked[axis].length, pad_mode)
-        yield Element(at(values, source), taps)
+        yield Element(at(values, source), taps, sizes, tuple(source))
 
 
 def _stand_in(position: int, length: int, pad_mode: str) -> int:
@@ -274,7 +439,7 @@ def at(values: Nested, index: Sequence[int]) -> Number:
     return number
 
 
-def _build(shape: Sequence[int], result: Callable[[tuple[int, ...]], Any]) -> Nested:
+def build(shape: Sequence[int], result: Callable[[tuple[int, ...]], Any]) -> Nested:
     def level(index: tuple[int, ...]) -> Nested:
         if len(index) == len(shape):
             return result(index)

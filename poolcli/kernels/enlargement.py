@@ -32,7 +32,7 @@ def interpolated(array: Array, axes: Sequence[int], windows: Sequence[Window]) -
     array = array.astype(wide)
     for axis, window in zip(axes, windows, strict=True):
         assert isinstance(window, Enlarged)  # noqa: S101 - what an enlargement is bound to
-        at = np.clip((np.arange(window.output) + 0.5) / window.factor - 0.5, 0, window.length - 1)
+        at = np.maximum((np.arange(window.output) + 0.5) / window.factor - 0.5, 0)
         low = at.astype(np.int64)
         high = np.minimum(low + 1, window.length - 1)
         share = (at - low).astype(wide).reshape([-1, *[1] * (array.ndim - axis - 1)])
@@ -48,6 +48,6 @@ def put_back(values: Array, places: Array, axes: Sequence[int], shape: Sequence[
     rows, wheres = as_planes(values, axes), as_planes(places, axes)
     lengths = [shape[axis] for axis in axes]
     result = np.zeros((len(rows), prod(lengths)), values.dtype)
-    count = len(rows), -1
-    np.put_along_axis(result, wheres.reshape(count), rows.reshape(count), axis=1)
+    flat = len(rows), prod(rows.shape[1:])
+    np.put_along_axis(result, wheres.reshape(flat), rows.reshape(flat), axis=1)
     return from_planes(result.reshape(-1, *lengths), shape, axes)

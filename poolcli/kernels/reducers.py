@@ -103,11 +103,10 @@ def _quantile(view: View, stage: Stage) -> Array:
 
 
 def _quantile_of(view: View, reduce: Callable[[Array], Array]) -> Array:
+    # Integers would wrap where NumPy takes the difference of neighbours.
     dtype = view.array.dtype
-    if dtype.kind == "b" or dtype.name == "float16":
-        view = view.on(view.array.astype(np.float32))
-    exact = np.float64 if dtype.kind != "f" else view.array.dtype
-    return view.reduce(reduce, exact)
+    wide = np.promote_types(dtype, np.float32) if dtype.kind == "f" else np.dtype(np.float64)
+    return view.on(view.array.astype(wide, copy=False)).reduce(reduce, wide)
 
 
 def _majority(view: View, _stage: Stage) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from poolcli.fields import Field
 from poolcli.layouts import spatial_axes
@@ -49,6 +49,8 @@ def _length(window: Window, stage: Stage) -> str:
     n, o = window.length, window.output
     if isinstance(window, Enlarged):
         return f"o = n·{window.factor} = {n}·{window.factor} = {o}"
+    if isinstance(window, Fractional) and o == 1:
+        return f"o = 1 window of {window.size}, from n-k = {n}-{window.size}"
     if isinstance(window, Fractional):
         return (
             f"o = {o} windows of {window.size}, α = (n-k)/(o-1) = ({n}-{window.size})/({o}-1): "
@@ -84,16 +86,32 @@ def _field_lines(step: Step, before: Field, letters: list[str]) -> Iterator[str]
         return
     sizes, jumps, centers = before.size or (), before.jump or (), before.center or ()
     for axis, (letter, window) in enumerate(zip(letters, step.windows, strict=True)):
-        size, jump = words.number(sizes[axis]), words.number(jumps[axis])
-        first = window.positions(0)
-        middle = words.number((first[0] + first[-1]) / 2)
-        text = (
-            f"{letter}: field = {size} + {_spread(window)}·{jump} = {_at(after.size, axis)}; "
-            f"center = {words.number(centers[axis])} + {middle}·{jump} = {_at(after.center, axis)}"
-        )
+        jump, first = jumps[axis], window.positions(0)
+        middle = (first[0] + first[-1]) / 2
+        size, center = _at(after.size, axis), _at(after.center, axis)
+        parts = [
+            _sum("field", sizes[axis], _spread(window), window.spread, jump, size),
+            _sum("center", centers[axis], words.number(middle), middle, jump, center),
+        ]
         if window.pace is not None:
-            text += f"; jump = {jump}·{words.number(window.pace)} = {_at(after.jump, axis)}"
-        yield text
+            said = f"{words.number(jump)}·{words.number(window.pace)}"
+            parts.append(f"jump = {said} = {words.number(_at(after.jump, axis))}")
+        yield f"{letter}: {'; '.join(parts)}"
+
+
+def _sum(  # noqa: PLR0913, PLR0917 - the numbers of one formula
+    name: str, start: float, said: str, step: float, jump: float, result: float
+) -> str:
+    """Write ``name = start + step·jump = result``, or less behind an enlargement.
+
+    There elements differ in what they see, so that no such sum says it.
+    """
+    if abs(start + step * jump - result) > _ROUNDING:
+        return f"{name} = {words.number(result)}, followed back to the input"
+    return f"{name} = {words.number(start)} + {said}·{words.number(jump)} = {words.number(result)}"
+
+
+_ROUNDING: Final = 1e-9
 
 
 def _spread(window: Window) -> str:
@@ -102,8 +120,8 @@ def _spread(window: Window) -> str:
     return f"({window.kernel}-1)·{window.dilation}"
 
 
-def _at(numbers: tuple[float, ...] | None, axis: int) -> str:
-    return "-" if numbers is None else words.number(numbers[axis])
+def _at(numbers: tuple[float, ...] | None, axis: int) -> float:
+    return 0.0 if numbers is None else numbers[axis]
 
 
 def _cost_lines(step: Step) -> Iterator[str]:
