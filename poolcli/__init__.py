@@ -53,13 +53,15 @@ __all__ = [
 _NEEDS_NUMPY = ("pool", "pool_with_indices", "unpool")
 
 
-def __getattr__(name: str) -> Any:
-    """Load what needs NumPy when it is first asked for."""
-    if name in _NEEDS_NUMPY:
-        from poolcli import api
+if not TYPE_CHECKING:
+    # Hidden from type checkers, to which every unknown name would be one that exists.
+    def __getattr__(name: str) -> Any:
+        """Load what needs NumPy when it is first asked for."""
+        if name in _NEEDS_NUMPY:
+            from poolcli import api
 
-        return getattr(api, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            return getattr(api, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

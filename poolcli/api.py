@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from poolcli import engine
 from poolcli.dtypes import ITEM_SIZES, check_dtype
-from poolcli.errors import PlanError, SpecError
+from poolcli.errors import PlanError
 from poolcli.kernels import enlargement
 from poolcli.kernels.casts import cast
 from poolcli.kernels.views import Array
@@ -161,9 +161,9 @@ def unpool(
 
 def _dtype_name(dtype: DTypeLike) -> str:
     try:
-        return check_dtype(dtype if isinstance(dtype, str) else np.dtype(dtype).name)
-    except TypeError as error:
-        raise SpecError(f"dtype {dtype!r}: {error}") from error
+        return check_dtype(np.dtype(dtype).name)
+    except TypeError:
+        return check_dtype(str(dtype))
 
 
 def _array(x: ArrayLike) -> Array:

@@ -103,27 +103,22 @@ def _check_names(jobs: Sequence[Job], sources: Sequence[Source], options: Option
     results = [
         (job.source.name, result.path) for job in jobs for result in job.results if result.path
     ]
+    taken: dict[str, str] = {}
     if options.output is not None:
         names.check_folder(options.output)
-        names.check_outputs(results, inputs, options.output, force=options.force)
+        names.check_outputs(results, inputs, options.output, taken, force=options.force)
     if options.sheet is not None:
         names.check_sheet(options.sheet, len(sources))
         sheets = [(job.source.name, job.sheet) for job in jobs if job.sheet]
         for _, sheet in sheets:
             names.check_folder(sheet.parent)
-        reserved = [*inputs, *(path for _, path in results)]
-        names.check_outputs(sheets, reserved, None, force=options.force)
+        names.check_outputs(sheets, inputs, None, taken, force=options.force)
 
 
 def _plan(source: Source, chain: Chain, options: Options, wanted: str | None) -> Job:
     header = source.read_header(options.layout, options.max_pixels)
-    plan = plan_chain(
-        chain,
-        header.shape,
-        layout=header.layout,
-        dtype=header.dtype,
-        saved=options.dtype or (header.dtype if header.is_image and wanted != "npy" else None),
-    )
+    plan = plan_chain(chain, header.shape, layout=header.layout, dtype=header.dtype)
+    plan = formats.saved_plan(plan, header, wanted, options.dtype)
     if options.sheet is not None and 0 in header.shape:
         raise OutputError("it has no elements to show on a contact sheet")
     saved = {"all": plan.steps, "last": plan.steps[-1:], "none": ()}[options.save]
@@ -184,6 +179,11 @@ def execute(job: Job, options: Options, stdout: BinaryIO | None = None) -> Outco
         failure: PoolError | None = InputError(f"too large for this machine's memory ({needed})")
     except PoolError as error:
         failure = error
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a library raises, the other inputs go on
+        failure = PoolError(f"unexpected {type(error).__name__}: {' '.join(str(error).split())}")
+        failure.__cause__ = error
     else:
         failure = None
     return Outcome(job.source, job, failure, tuple(warnings), tuple(written))
@@ -232,7 +232,13 @@ def _write(
         assert stdout is not None, "the caller gives it where there is no path"  # noqa: S101
         encoded = io.BytesIO()
         _encode(encoded, array, layout, result.format)
-        stdout.write(encoded.getbuffer())
+        try:
+            stdout.write(encoded.getbuffer())
+            stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(f"standard output: {error.strerror or error}") from error
         return
     with atomic.writing(result.path, replace=options.force) as stream:
         _encode(stream, array, layout, result.format)
@@ -276,7 +282,8 @@ def _loss_warning(losses: Losses, size: int, step: Step, *, asked: bool) -> str 
     if not said:
         return None
     where = f"stage {step.index} ({step.stage})"
-    return f"{where}: of {size:,} values {', '.join(said)} to fit {step.dtype}"
+    mend = "" if asked else " (--dtype float32 keeps them)"
+    return f"{where}: of {size:,} values {', '.join(said)} to fit {step.dtype}{mend}"
 
 
 def _advice(job: Job, options: Options) -> tuple[str, ...]:

@@ -49,6 +49,7 @@ def bind(
 
 
 def _require_rank(stage: Stage, kernel: Sizes, layout: str, axes: tuple[int, ...]) -> None:
+    letters = "".join(layout[axis] for axis in axes)
     said = {
         "kernel": kernel,
         "stride": stage.stride,
@@ -56,13 +57,17 @@ def _require_rank(stage: Stage, kernel: Sizes, layout: str, axes: tuple[int, ...
         "dilation": stage.dilation,
         "output": stage.output,
     }
-    letters = "".join(layout[axis] for axis in axes)
     for name, sizes in said.items():
         if len(sizes) not in (0, 1, len(axes)):
             raise PlanError(
                 f"{name} has {len(sizes)} numbers, layout {layout} has {len(axes)} such "
                 f"ax{'i' if len(axes) == 1 else 'e'}s ({letters}): give one, or one per axis"
             )
+    if stage.rank not in (None, len(axes)) and not stage.over_channels:
+        raise PlanError(
+            f"it speaks of {stage.rank} axes, layout {layout} has {len(axes)} such ({letters}): "
+            "give one size for all, or another --layout"
+        )
 
 
 def _bind_axis(stage: Stage, kernel: Sizes, position: int, length: int) -> Window:

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from poolcli.errors import PlanError, PoolError, RangeError
+from poolcli.errors import PlanError, RangeError, SpecError
 from poolcli.kernels import convolution, enlargement
-from poolcli.kernels.draws import window_samples
+from poolcli.kernels.draws import uniform, window_samples
 from poolcli.kernels.reducers import REDUCERS, maximum_places
 from poolcli.kernels.views import Array, View, padded_with_values
 from poolcli.plan import Plan, Step
@@ -37,6 +37,8 @@ def run(plan: Plan, array: Array) -> Iterator[tuple[Step, Array]]:
         raise PlanError(
             f"the plan is for {plan.dtype} {plan.shape}, the array is {array.dtype} {array.shape}"
         )
+    # In one order in memory, on which the order of a sum depends.
+    array = np.ascontiguousarray(array).reshape(array.shape)
     places: dict[int, Array] = {}
     for step in plan.steps:
         try:
@@ -47,8 +49,8 @@ def run(plan: Plan, array: Array) -> Iterator[tuple[Step, Array]]:
                 array = enlargement.put_back(array, found, step.axes, step.shape)
             else:
                 array = apply(step, array)
-        except RangeError as error:
-            raise RangeError(f"stage {step.index} ({step.stage}): {error}") from error
+        except (RangeError, SpecError) as error:
+            raise type(error)(f"stage {step.index} ({step.stage}): {error}") from error
         yield step, array
 
 
@@ -59,7 +61,7 @@ def apply(step: Step, array: Array) -> Array:
     # Overflow to infinity and arithmetic with it are results, not accidents.
     with np.errstate(all="ignore"):
         result = _computed(step, array)
-        return result.astype(step.carried, copy=np.shares_memory(result, array))
+        return result.astype(step.carried, copy=np.may_share_memory(result, array))
 
 
 def find_places(step: Step, array: Array) -> Array:
@@ -79,20 +81,32 @@ def _computed(step: Step, array: Array) -> Array:
         return enlarge(array, step.axes, step.windows)
     if stage.operation.family == "convolution":
         return _convolved(step, array)
+    draws = None
+    if stage.operation.key("seed"):
+        draws = uniform(int(stage.option("seed")), step.index, step.shape)
+    results = [
+        (part, REDUCERS[stage.op](_view(step, array[part], windows, draws, part), stage))
+        for part, windows in _placed(step)
+    ]
     if stage.samples is None:
-        ((_, windows),) = _placed(step)
-        return REDUCERS[stage.op](_view(step, array, windows), stage)
-    result = np.empty(step.shape, step.carried)
-    for part, windows in _placed(step):
-        result[part] = REDUCERS[stage.op](_view(step, array[part], windows), stage)
-    return result
+        return results[0][1]
+    whole = np.empty(step.shape, step.carried)
+    for part, result in results:
+        whole[part] = result
+    return whole
 
 
-def _view(step: Step, array: Array, windows: tuple[Window, ...]) -> View:
-    view = View(array, step.axes, windows, step.index)
-    return (
-        padded_with_values(view, step.stage.padding_mode) if step.stage.pads_with_values else view
-    )
+def _view(
+    step: Step,
+    array: Array,
+    windows: tuple[Window, ...],
+    draws: Array | None = None,
+    part: tuple[slice, ...] = (),
+) -> View:
+    view = View(array, step.axes, windows, None if draws is None else draws[part])
+    if step.stage.pads_with_values:
+        return padded_with_values(view, step.stage.padding_mode)
+    return view
 
 
 def _convolved(step: Step, array: Array) -> Array:
@@ -131,7 +145,7 @@ def _placed(step: Step) -> Iterator[tuple[tuple[slice, ...], tuple[Window, ...]]
 
     rows = load(stage.samples)
     if rows.dtype.kind != "f" or not ((rows >= 0) & (rows < 1)).all():
-        raise PoolError(f"samples={stage.samples}: expected floats from 0 up to but not 1")
+        raise SpecError(f"samples={stage.samples}: expected floats from 0 up to but not 1")
     for batch, channel in np.ndindex(*rows.shape[:2]):
         part = [slice(None)] * len(step.layout)
         for letter, at in (("N", batch), ("C", channel)):

@@ -125,8 +125,10 @@ def seed(text: str) -> int:
 
 def whole_number(text: str) -> int:
     """Read a whole number above 0, in plain digits."""
-    if not (text.isascii() and text.isdigit() and int(text[:20]) > 0) or len(text) > _DIGITS:
+    if not (text.isascii() and text.isdigit()) or not text.strip("0"):
         raise ValueError("a whole number above 0")
+    if len(text) > _DIGITS:
+        raise ValueError(f"a whole number of at most {_DIGITS} digits")
     return int(text)
 
 

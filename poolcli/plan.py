@@ -6,9 +6,10 @@ The calculator prints a plan; a run consumes the same plan, so that they can't d
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
+from operator import index
 
 from poolcli.binding import Convolution, Shape, bind, convolution_of
 from poolcli.dtypes import ITEM_SIZES, carried_dtype, check_dtype, result_dtype
@@ -183,7 +184,11 @@ def plan(
     >>> worked_out.steps[0].receptive_field, worked_out.steps[0].jump
     ((3, 3), (2, 2))
     """
-    return plan_chain(as_chain(specs), tuple(shape), layout=layout, dtype=dtype)
+    try:
+        lengths = tuple(index(length) for length in shape)
+    except TypeError:
+        raise PlanError(f"shape {shape!r}: expected whole numbers, as (3, 224, 224)") from None
+    return plan_chain(as_chain(specs), lengths, layout=layout, dtype=dtype)
 
 
 def as_chain(specs: Iterable[str | Stage | Chain]) -> Chain:
@@ -192,8 +197,12 @@ def as_chain(specs: Iterable[str | Stage | Chain]) -> Chain:
     for spec in specs:
         if isinstance(spec, Stage):
             stages.append(spec)
+        elif isinstance(spec, Chain):
+            stages.extend(spec)
+        elif isinstance(spec, str):
+            stages.extend(Chain.parse(spec))
         else:
-            stages.extend(Chain.parse(spec) if isinstance(spec, str) else spec)
+            raise SpecError(f"{spec!r} is no stage: give specs one by one, as 'max:2', 'avg:2'")
     return Chain(tuple(stages))
 
 
@@ -203,9 +212,8 @@ def plan_chain(
     *,
     layout: str | None = None,
     dtype: str = "float32",
-    saved: str | None = None,
 ) -> Plan:
-    """Bind a chain to a shape; ``saved`` is a dtype for all results, instead of each one's own."""
+    """Bind a chain to a shape."""
     layout = layout_of(len(shape), layout)
     if any(length < 0 for length in shape):
         raise PlanError(f"shape {'x'.join(map(str, shape))}: lengths can't be negative")
@@ -213,18 +221,16 @@ def plan_chain(
     before = _Before(shape, start, start, Field.of_input(len(spatial_axes(layout))))
     steps: list[Step] = []
     poolings: list[Step] = []
-    for index, stage in enumerate(chain, start=1):
+    for number, stage in enumerate(chain, start=1):
         try:
             if stage.op == "unpool":
-                step = _undo(index, stage, before, layout, poolings)
+                step = _undo(number, stage, before, layout, poolings)
             else:
-                step = _step(index, stage, before, layout)
+                step = _step(number, stage, before, layout)
         except (PlanError, WindowError) as error:
-            raise PlanError(f"stage {index} ({stage}): {error}") from error
+            raise PlanError(f"stage {number} ({stage}): {error}") from error
         except SpecError as error:
-            raise SpecError(f"stage {index} ({stage}): {error}") from error
-        if saved is not None:
-            step = replace(step, dtype=saved)
+            raise SpecError(f"stage {number} ({stage}): {error}") from error
         if stage.op == "max":
             poolings.append(step)
         steps.append(step)

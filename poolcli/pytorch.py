@@ -8,10 +8,11 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from poolcli.errors import SpecError
-from poolcli.sizes import NO_PADDING, Pads, Sizes
+from poolcli.sizes import NO_PADDING, Pads, Sizes, on_axis
 from poolcli.spelling import nearest
 from poolcli.stages import Stage
 
@@ -47,14 +48,14 @@ def parse_layer(spec: str) -> Stage:
     rank = int(name[-2]) if name.endswith("d") else 0
     arguments = _arguments(parameters, spec, spec[found.start("name") :])
     try:
-        return build(arguments, rank)
+        return replace(build(arguments, rank), rank=rank or None)
     except (SpecError, ValueError) as error:
         raise SpecError(f"{spec}: {error}") from None
 
 
 def nearest_layer(name: str) -> str:
     """Return the mend for a layer that is not known."""
-    mend = nearest(name, _LAYERS)
+    mend = nearest(name, _LAYERS, likeness=0.6)
     return mend if mend.startswith("did") else "not a layer that pools; see poolcli ops"
 
 
@@ -101,6 +102,12 @@ def _literal(node: ast.expr) -> Any:
     return ast.literal_eval(node)
 
 
+def _flag(arguments: _Arguments, word: str) -> bool:
+    if not isinstance(arguments[word], bool):
+        raise ValueError(f"{word}={arguments[word]!r}: True or False is expected")
+    return bool(arguments[word])
+
+
 def _sizes(value: object, rank: int, word: str, least: int = 1) -> Sizes:
     sizes = value if isinstance(value, tuple | list) else (value,)
     if len(sizes) not in (1, rank):
@@ -123,15 +130,15 @@ def _sliding(arguments: _Arguments, rank: int) -> dict[str, Any]:
     padding = _pads(arguments.get("padding", 0), rank)
     for axis in range(max(len(kernel), len(padding))):
         # Whatever the dilation: aten/src/ATen/native/Pool.h, pool2d_shape_check.
-        size = kernel[axis % len(kernel)]
-        if padding[axis % len(padding)][0] > size // 2:
-            raise ValueError(f"PyTorch allows padding of at most half the window, {size // 2}")
+        half = on_axis(axis, kernel) // 2
+        if on_axis(axis, padding)[0] > half:
+            raise ValueError(f"PyTorch allows padding of at most half the window, {half}")
     return {
         "kernel": kernel,
         "stride": () if stride is None else _sizes(stride, rank, "stride"),
         "padding": padding,
         "dilation": dilation,
-        "ceil": bool(arguments["ceil_mode"]),
+        "ceil": _flag(arguments, "ceil_mode"),
     }
 
 
@@ -143,7 +150,7 @@ def _avg(arguments: _Arguments, rank: int) -> Stage:
     divisor = arguments["divisor_override"]
     return Stage(
         op="avg",
-        count="include" if arguments["count_include_pad"] else "exclude",
+        count="include" if _flag(arguments, "count_include_pad") else "exclude",
         divisor=None if divisor is None else _sizes(divisor, 1, "divisor_override")[0],
         **_sliding(arguments, rank),
     )
@@ -180,7 +187,7 @@ def _conv(arguments: _Arguments, rank: int) -> Stage:
         "channels": _sizes(arguments["in_channels"], 1, "in_channels")[0],
         "groups": _sizes(arguments["groups"], 1, "groups")[0],
     }
-    if arguments["bias"]:
+    if _flag(arguments, "bias"):
         own["bias"] = True
     return Stage(
         op="conv",
@@ -230,7 +237,7 @@ def _upsample(arguments: _Arguments, rank: int) -> Stage:
     factors, word = arguments["scale_factor"], str(arguments["mode"])
     if arguments["size"] is not None or factors is None:
         raise ValueError("give its scale_factor: a size depends on the map")
-    if arguments["align_corners"]:
+    if arguments["align_corners"] not in (None, False):
         raise ValueError("only align_corners=False is known")
     mode = _UPSAMPLING.get(word)
     if mode is None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from poolcli.errors import SpecError
-from poolcli.operations import FLAT_FILTERS, Operation
+from poolcli.operations import FLAT_FILTERS, OPERATIONS, Operation
 from poolcli.sizes import NO_PADDING, on_axis
+from poolcli.spelling import nearest
 
 if TYPE_CHECKING:
     from poolcli.stages import Placement, Stage
@@ -61,7 +62,6 @@ def validate(stage: Stage) -> None:
         _require_size(stage)
     if stage.placement in ("adaptive", "fractional") and not stage.output:
         raise SpecError("fractional windows need their number, out=", "fractional")
-    _require_agreeing_ranks(stage)
     if stage.is_same and stage.ceil:
         raise SpecError("ceil and same padding contradict each other: same rounds up", "ceil")
     if stage.pads_with_values and stage.count == "exclude":
@@ -85,6 +85,8 @@ def require_taken(operation: Operation, placement: Placement, given: Mapping[str
     takes, why = _TAKES[placement], _WHY[placement]
     if operation.family == "convolution":
         takes, why = _CONVOLUTION_TAKES, "a convolution mixes a window of all channels"
+    if given.get("samples") is not None and given.get("over_channels"):
+        raise SpecError("samples= are for planes, not for channels", "samples")
     if given.get("samples") is not None and "seed" in given:
         raise SpecError("samples= say where windows lie: no seed is drawn from", "seed")
     for name, value in given.items():
@@ -132,14 +134,52 @@ def _require_weights(stage: Stage) -> None:
             raise SpecError(f"{outputs} outputs don't divide into {groups} groups", "groups")
 
 
-def _require_agreeing_ranks(stage: Stage) -> None:
-    """Sizes given per axis must speak of equally many axes."""
+def require_agreeing_ranks(stage: Stage) -> None:
+    """Sizes given per axis must speak of equally many axes, and of the one where channels are.
+
+    Raises
+    ------
+    SpecError
+        If they don't.
+    """
     ranks = {len(sizes) for _, sizes in _sizes(stage)} - {0, 1}
     if len(ranks) > 1:
         named = ", ".join(f"{name} {len(sizes)}" for name, sizes in _sizes(stage) if sizes)
         raise SpecError(f"the numbers of axes differ ({named})", "op")
     if stage.over_channels and ranks:
         raise SpecError("channels are one axis: give one size", "op")
+
+
+def require_numbers(stage: Stage) -> None:
+    """Refuse sizes that are no whole numbers above 0, and operations that don't exist.
+
+    The stage language gives no such stage, but one may be made by hand.
+
+    Raises
+    ------
+    SpecError
+        Naming what is no size.
+    """
+    if stage.op not in OPERATIONS:
+        raise SpecError(f"{stage.op!r}: {nearest(stage.op, OPERATIONS)}", "op")
+    pads = () if isinstance(stage.padding, str) else stage.padding or ()
+    sized = (stage.kernel, stage.stride, stage.dilation, stage.output, pads)
+    if not all(isinstance(sizes, tuple) for sizes in sized):
+        raise SpecError("sizes are tuples, as in kernel=(2,)", "op")
+    sizes: tuple[Any, ...] = (
+        *stage.kernel,
+        *stage.stride,
+        *stage.dilation,
+        *filter(None, stage.output),
+    )
+    if not all(isinstance(size, int) and size > 0 for size in sizes) or 0 in stage.output:
+        raise SpecError("sizes are whole numbers above 0", "op")
+    amounts: tuple[Any, ...] = tuple(size for pair in pads for size in pair)
+    if not all(isinstance(size, int) and size >= 0 for size in amounts):
+        raise SpecError("padding is pairs of whole numbers", "pad")
+    unknown = {name for name, _ in stage.own} - {key.name for key in stage.operation.keys}
+    if unknown:
+        raise SpecError(f"{stage.op} has no {', '.join(sorted(unknown))}", "op")
 
 
 def _sizes(stage: Stage) -> tuple[tuple[str, Sequence[object]], ...]:

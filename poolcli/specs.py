@@ -21,6 +21,7 @@ MOST_REPEATS: Final = 1000
 
 _ALIASES: Final = {"s": "stride", "p": "pad", "d": "dilation"}
 _FLAGS: Final = ("ceil", "include-pad", "exclude-pad", "fractional")
+_OF_AVERAGES: Final = ("divisor", "include-pad", "exclude-pad")
 _PARTS = re.compile(r'(?:[^,"]|"[^"]*")+')
 _REPEAT = re.compile(r"\*([^*\"]*)$")
 
@@ -49,6 +50,8 @@ def parse_repeated(spec: str) -> tuple[Stage, ...]:
         raise SpecError("an empty stage: say what to do, as in max:2")
     if is_layer(text):
         return (parse_layer(text),) * times
+    if re.match(r"(?:torch\.|nn\.)*[A-Z]\w*\(", text):
+        raise SpecError(f"{spec}: not a layer as PyTorch prints it: is a ) missing?")
     stage, repeat = _parse_own(text)
     if repeat is not None and found:
         raise SpecError(f"{found[0]!r} in {spec}: repeat= says it already")
@@ -145,6 +148,9 @@ def _require_known(operation: Operation, key: str, valued: bool, token: str, spe
     if key in (keys if valued else flags):
         return
     word = key if valued else token.strip()
+    if key in _OF_AVERAGES and operation.family == "windows" and not operation.averages:
+        reason = f"only an average has a divisor, {operation.name} has none"
+        raise SpecError(f"{token.strip()!r} in {spec}: {reason}")
     if key in keys:
         raise SpecError(f"{word!r} in {spec}: {key} takes a value, as {key}=…")
     if key in flags:
@@ -161,8 +167,10 @@ def keys_of(operation: Operation) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Keys with a value, and flags, that a spec of this operation can have."""
     own = [key.name for key in operation.keys]
     if operation.family == "windows":
-        shared = [key for key in _WINDOW_KEYS if key not in own]
-        return (*shared, *own, "repeat"), _FLAGS
+        apart = () if operation.averages else _OF_AVERAGES
+        shared = [key for key in _WINDOW_KEYS if key not in (*own, *apart)]
+        flags = tuple(flag for flag in _FLAGS if flag not in apart)
+        return (*shared, *own, "repeat"), flags
     if operation.family == "convolution":
         return (*_CONVOLUTION_KEYS, *own, "repeat"), ("bias",)
     return (*own, "repeat"), ()

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return the nearest known word, or all of them.
+def nearest(word: str, known: Iterable[str], likeness: float = 0.5) -> str:
+    """Return the nearest known word that is at least so like, or all of them.
 
     >>> nearest("stide", ("stride", "pad"))
     'did you mean stride?'
@@ -16,5 +16,5 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """
     words = list(known)
     folded = {entry.lower(): entry for entry in reversed(words)}
-    near = get_close_matches(word.lower(), list(folded), n=1, cutoff=0.5)
+    near = get_close_matches(word.lower(), list(folded), n=1, cutoff=likeness)
     return f"did you mean {folded[near[0]]}?" if near else f"known are {', '.join(words)}"

@@ -7,12 +7,13 @@ whatever is the default and parses back to an equal stage. No NumPy here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Final, Literal, get_args
 
 from poolcli.dtypes import Rule
+from poolcli.errors import SpecError
 from poolcli.operations import OPERATIONS, Operation, PadMode, Value
-from poolcli.rules import validate
+from poolcli.rules import require_agreeing_ranks, require_numbers, validate
 from poolcli.sizes import NO_PADDING, Pads, Sizes, collapsed, join_pads, join_sizes
 from poolcli.windows import Window
 
@@ -56,9 +57,16 @@ class Stage:
     over_channels: bool = False
     own: tuple[tuple[str, Value], ...] = ()
     """The operation's own keys, where they differ from their defaults."""
+    rank: int | None = field(default=None, compare=False)
+    """How many axes its text spoke of, where it did: ``max:2x2`` is ``max:2``, but of two axes."""
 
     def __post_init__(self) -> None:
+        require_numbers(self)
         facts = self.operation
+        spoken = [self.kernel, self.stride, self.dilation, self.output, self.pads]
+        if (rank := max(map(len, spoken))) > 1 and self.rank is None:
+            self._store("rank", rank)
+        require_agreeing_ranks(self)
         for name in ("kernel", "stride", "dilation", "output"):
             self._store(name, collapsed(getattr(self, name)))
         if not self.kernel:
@@ -199,11 +207,11 @@ class Stage:
 
     def fields_given(self) -> tuple[str, ...]:
         """Names of the fields that say where windows lie and differ from their defaults."""
-        placing = [field for field in fields(self) if field.name not in ("op", "placement", "own")]
-        given = [field.name for field in placing if getattr(self, field.name) != field.default]
-        return tuple(
-            name for name in given if (name, self.kernel) != ("kernel", self.default_kernel)
-        )
+        defaults = {known.name: known.default for known in fields(self)}
+        for name in ("op", "placement", "own", "rank"):
+            del defaults[name]
+        defaults["kernel"] = self.default_kernel
+        return tuple(name for name, value in defaults.items() if getattr(self, name) != value)
 
     def option(self, name: str) -> Value:
         """Value of the operation's own key ``name``, its default where the spec has none.
@@ -262,7 +270,14 @@ class Chain:
         """
         from poolcli.specs import parse_repeated
 
-        return cls(tuple(stage for spec in specs for stage in parse_repeated(spec)))
+        stages: list[Stage] = []
+        for spec in specs:
+            try:
+                stages += parse_repeated(spec)
+            except SpecError as error:
+                place = f"stage {len(stages) + 1}: " if len(specs) > 1 else ""
+                raise SpecError(f"{place}{error}", error.key) from None
+        return cls(tuple(stages))
 
     def __iter__(self) -> Iterator[Stage]:
         return iter(self.stages)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from math import gcd
 
 from poolcli.errors import WindowError
 
@@ -171,9 +172,10 @@ class Sliding(Window):
         return range(first, max(first, last))
 
     def has_empty(self) -> bool:
-        whole = self.whole()
-        edges = (*range(whole.start), *range(whole.stop, self.output))
-        return any(not self.present(index) for index in edges)
+        if self.spacing <= self.length:
+            # Padding is smaller than a window, so that one of its positions meets the input.
+            return False
+        return any(not self.present(index) for index in range(self.output))
 
     @property
     def is_identity(self) -> bool:
@@ -193,14 +195,15 @@ class Adaptive(Window):
 
     @property
     def kernel(self) -> int:
-        return max(len(self.positions(index)) for index in range(self.output))
+        return _ceil_div(self.total_positions(), self.output)
 
     def positions(self, index: int) -> range:
         start = index * self.length // self.output
         return range(start, _ceil_div((index + 1) * self.length, self.output))
 
     def total_positions(self) -> int:
-        return sum(len(self.positions(index)) for index in range(self.output))
+        # Neighbours share a position but where both ends meet, which they do gcd(n, o) times.
+        return self.length + self.output - gcd(self.length, self.output)
 
     @property
     def is_identity(self) -> bool:

@@ -230,5 +230,5 @@ def test_arguments_come_from_the_command_line(
 def test_a_coloured_picture_in_words(poolcli: Run, here: Path) -> None:
     save(here / "a.png", colour(channels=4))
     said = poolcli("run", "a.png", "-s", "max:2", "--format", "jpg").error(1)
-    assert said == "a.png: jpg can't hold uint8 HWC 2x3x4: say --format npy"
+    assert said == "a.png: jpg can't hold uint8 HWC 2x3x4: say --format png or npy or tiff or webp"
     assert tree(here) == ["a.png"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,9 +18,11 @@ from poolcli.files.formats import (
     holds,
     is_picture,
     of_suffix,
+    saved_plan,
 )
 from poolcli.files.inputs import MAX_PIXELS
 from poolcli.maps import Header
+from poolcli.plan import plan
 
 SHAPES = {
     "HW": (2, 3),
@@ -148,7 +151,13 @@ def test_the_format_of_a_result(
 @pytest.mark.parametrize(
     ("asked", "header", "shape", "dtype", "said"),
     [
-        ("jpg", PHOTO, (2, 2, 4), "uint8", "jpg can't hold uint8 HWC 2x2x4: say --format npy"),
+        (
+            "jpg",
+            PHOTO,
+            (2, 2, 4),
+            "uint8",
+            "jpg can't hold uint8 HWC 2x2x4: say --format png or",
+        ),
         ("png", DEEP, (2, 2), "int32", "png can't hold int32 HW 2x2"),
         ("png", MAP, (8, 0, 2), "float32", "png can't hold float32 CHW 8x0x2"),
         ("same", Header((4, 4), "HW", "uint8", "gif"), (2, 2), "uint8", "written as gif"),
@@ -166,3 +175,31 @@ def test_an_array_with_alpha_is_no_jpg() -> None:
     assert can_draw("jpg", (2, 2, 3), "HWC")
     assert can_draw("png", (2, 2, 4), "HWC")
     assert not can_draw("png", (2, 0), "HW")
+
+
+@pytest.mark.parametrize(
+    ("form", "requested", "dtype", "expected"),
+    [
+        ("png", None, None, ["uint8", "uint8"]),
+        ("png", "npy", None, ["float32", "float32"]),
+        ("png", None, "int16", ["int16", "int16"]),
+        ("npy", None, None, ["float32", "float32"]),
+        ("npy", "png", None, ["float32", "float32"]),
+    ],
+)
+def test_results_of_images_are_saved_in_the_images_dtype(
+    form: str, requested: str | None, dtype: str | None, expected: list[str]
+) -> None:
+    worked_out = plan((8, 8), "avg:2", "max:2", dtype="uint8")
+    header = Header((8, 8), "HW", "uint8", form)
+    steps = saved_plan(worked_out, header, requested, dtype).steps
+    assert [step.dtype for step in steps] == expected
+    assert [step.carried for step in steps] == ["float64", "float64"]
+
+
+def test_what_is_no_picture_keeps_the_dtype_of_its_operation(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.npy"
+    np.save(weights, np.ones((8, 3, 1, 1), "float32"))
+    worked_out = plan((8, 8, 3), f"conv,weights={weights}", layout="HWC", dtype="uint8")
+    (step,) = saved_plan(worked_out, Header((8, 8, 3), "HWC", "uint8", "png"), None, None).steps
+    assert (step.shape, step.dtype) == ((8, 8, 8), "float32")

@@ -392,9 +392,10 @@ def test_too_little_memory_is_an_error_in_words(monkeypatch: pytest.MonkeyPatch)
     def out_of_memory(_image: Image.Image) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("PIL.ImageOps.exif_transpose", out_of_memory)
+    content = encoded(Image.new("L", (2, 2)), "PNG")
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", out_of_memory)
     with pytest.raises(InputError, match="memory"):
-        images.read_pixels(io.BytesIO(encoded(Image.new("L", (2, 2)), "PNG")), MAX_PIXELS)
+        images.read_pixels(io.BytesIO(content), MAX_PIXELS)
 
 
 @pytest.mark.parametrize(

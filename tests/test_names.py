@@ -241,6 +241,8 @@ def test_a_name_too_long_for_the_disk_is_refused_before_anything_is_written(
     save(here / "a.png", grey())
     said = poolcli("run", "a.png", "-s", "max:2", "--name", "{index:0300d}{ext}").error(2)
     assert "0001.png" in said
+    said = poolcli("run", "a.png", "-s", "max:2", "--name", "{index:9999999}{ext}").error(2)
+    assert said.endswith("index:9999999 is longer than a name can be")
     assert not list(here.rglob("0*"))
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from poolcli import Chain, PlanError, PoolError, SpecError, Stage, pool
 from poolcli.engine import run
 from poolcli.fields import Field
-from poolcli.plan import Costs, Plan, plan, plan_chain
+from poolcli.plan import Costs, Plan, plan
 from poolcli.windows import Adaptive, Sliding
 
 VGG16 = [
@@ -194,13 +194,6 @@ def test_dtypes_along_a_chain(
     steps = plan((4,), *specs, dtype=dtype).steps
     assert [step.dtype for step in steps] == results
     assert [step.carried for step in steps] == carried
-
-
-def test_results_can_all_be_saved_in_one_dtype() -> None:
-    chain = Chain.parse("avg:2", "sum:2")
-    steps = plan_chain(chain, (8, 8), dtype="uint8", saved="uint8").steps
-    assert [(step.dtype, step.carried) for step in steps] == [("uint8", "float64")] * 2
-    assert steps[0].bytes == 16
 
 
 def test_peak_bytes_are_of_the_stage_with_most_input_and_output() -> None:

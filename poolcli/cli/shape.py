@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from poolcli.plan import Plan
     from poolcli.stages import Chain
 
-_SHAPE = re.compile(r"\d{1,12}(?:[x,]\d{1,12})*", re.ASCII)
+_SHAPE = re.compile(r"[0-9]{1,12}(?:[x,X×][0-9]{1,12})*")
 
 
 @click.command("shape")
@@ -35,10 +36,10 @@ _SHAPE = re.compile(r"\d{1,12}(?:[x,]\d{1,12})*", re.ASCII)
     callback=options.checked_dtype,
     help="The input's dtype, for memory; default float32, of a file its own.",
 )
-@click.option("--json", "form", flag_value="json", help="One JSON object.")
-@click.option("--csv", "form", flag_value="csv", help="A CSV row per stage.")
-@click.option("--markdown", "form", flag_value="markdown", help="The table in Markdown.")
-@click.option("--explain", "form", flag_value="explain", help="Every formula with its numbers.")
+@click.option("--json", "forms", flag_value="json", multiple=True, help="One JSON object.")
+@click.option("--csv", "forms", flag_value="csv", multiple=True, help="A CSV row per stage.")
+@click.option("--markdown", "forms", flag_value="markdown", multiple=True, help="In Markdown.")
+@click.option("--explain", "forms", flag_value="explain", multiple=True, help="Every formula.")
 @options.debug
 def command(  # noqa: PLR0913 - a parameter per option of the command line
     *,
@@ -48,7 +49,7 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
     preset: str | None,
     layout: str | None,
     dtype: str | None,
-    form: str | None,
+    forms: tuple[str, ...],
     debug: bool,  # noqa: ARG001 - main looks for it
 ) -> int:
     """Work out shapes, receptive fields and costs, without touching a pixel.
@@ -60,18 +61,20 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
     poolcli shape 3x224x224 --preset vgg16
     poolcli shape 1x224x224x3 --layout NHWC -s "AvgPool2d(2)" --explain
     """
+    if len(set(forms)) > 1:
+        raise UsageError(f"{' and '.join(f'--{form}' for form in forms)} contradict each other")
     chain, letters = options.chain_of(specs, recipe_file, preset, layout)
     plan = _plan(target, chain, letters, dtype)
     advice = layout_advice(plan.shape, plan.layout) if letters is None else None
     if advice is not None:
         console.warn(f"{printable(target)}: {advice}")
-    _print(plan, target, form)
+    _print(plan, target, forms[0] if forms else None)
     return 0
 
 
 def _plan(target: str, chain: Chain, layout: str | None, dtype: str | None) -> Plan:
     if _SHAPE.fullmatch(target):
-        shape = tuple(int(length) for length in re.split("[x,]", target))
+        shape = tuple(int(length) for length in re.split("[x,X×]", target))
         return plan_chain(chain, shape, layout=layout, dtype=dtype or "float32")
     if target == "-" or os.path.isdir(target):  # noqa: PTH112 - raises on no name
         raise UsageError(f"{target}: expected a shape, as 3x224x224, or one file")
@@ -85,16 +88,13 @@ def _plan(target: str, chain: Chain, layout: str | None, dtype: str | None) -> P
 
 
 def _plan_file(target: str, chain: Chain, layout: str | None, dtype: str | None) -> Plan:
+    from poolcli.files import formats
     from poolcli.files.inputs import Source
 
     header = Source(target).read_header(layout)
-    return plan_chain(
-        chain,
-        header.shape,
-        layout=header.layout,
-        dtype=dtype or header.dtype,
-        saved=(dtype or header.dtype) if header.is_image else None,
-    )
+    header = replace(header, dtype=dtype or header.dtype)
+    plan = plan_chain(chain, header.shape, layout=header.layout, dtype=header.dtype)
+    return formats.saved_plan(plan, header, None, None)
 
 
 def _print(plan: Plan, target: str, form: str | None) -> None:

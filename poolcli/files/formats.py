@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import replace
+from math import ceil, prod, sqrt
+from typing import TYPE_CHECKING, Final
 
 from poolcli.errors import OutputError
 from poolcli.maps import Header
+
+if TYPE_CHECKING:
+    from poolcli.plan import Plan, Step
 
 SUFFIXES: Final = {"png": ".png", "npy": ".npy", "tiff": ".tiff", "webp": ".webp", "jpg": ".jpg"}
 
@@ -69,10 +74,46 @@ def holds(name: str, shape: tuple[int, ...], layout: str, dtype: str) -> bool:
     return dtype in (_GREY_DTYPES[name] if channels == 1 else ("uint8",))
 
 
+def saved_plan(plan: Plan, header: Header, requested: str | None, dtype: str | None) -> Plan:
+    """Return a plan with the dtypes that its results are saved in.
+
+    That is ``dtype`` where one is asked for; the image's own for results of an image that are saved
+    as one; else each operation's.
+    """
+
+    def saved(step: Step) -> str:
+        pictured = header.is_image and requested != "npy" and is_picture(step.shape, step.layout)
+        return dtype or (header.dtype if pictured else step.dtype)
+
+    return replace(plan, steps=tuple(replace(step, dtype=saved(step)) for step in plan.steps))
+
+
 def can_draw(name: str, shape: tuple[int, ...], layout: str) -> bool:
     """Whether a format can show an array as a picture; see :mod:`poolcli.files.pictures`."""
-    alpha = layout == "HWC" and shape[-1] in (2, 4)
-    return 0 not in shape and not (name == "jpg" and alpha)
+    if 0 in shape or (name == "jpg" and layout == "HWC" and shape[-1] in (2, 4)):
+        return False
+    height, width = drawn_size(shape, layout)
+    return max(height, width) <= _LONGEST_SIDES[name]
+
+
+def drawn_size(shape: tuple[int, ...], layout: str) -> tuple[int, int]:
+    """Return the height and width of an array as a picture, a mosaic where it is none."""
+    lengths = dict(zip(layout, shape, strict=True))
+    height, width = lengths.get("H", 1), lengths.get("W", 1)
+    if layout in ("HW", "HWC") and is_picture(shape, layout):
+        return height, width
+    rows, columns = mosaic_grid(prod(shape) // (height * width), height, width)
+    return rows * (height + MOSAIC_GAP) - MOSAIC_GAP, columns * (width + MOSAIC_GAP) - MOSAIC_GAP
+
+
+def mosaic_grid(count: int, height: int, width: int) -> tuple[int, int]:
+    """Return in how many rows and columns tiles come nearest to a square."""
+    columns = min(count, max(1, ceil(sqrt(count * height / width))))
+    return ceil(count / columns), columns
+
+
+MOSAIC_GAP: Final = 1
+"""Pixels between the tiles of a mosaic."""
 
 
 def choose(requested: str | None, header: Header, shape: tuple[int, ...], dtype: str) -> str:
@@ -99,5 +140,7 @@ def choose(requested: str | None, header: Header, shape: tuple[int, ...], dtype:
     fits = holds(name, shape, header.layout, dtype)
     if not fits and (header.is_image or not can_draw(name, shape, header.layout)):
         size = "x".join(map(str, shape))
-        raise OutputError(f"{name} can't hold {dtype} {header.layout} {size}: say --format npy")
+        others = [other for other in SUFFIXES if holds(other, shape, header.layout, dtype)]
+        mend = f"say --format {' or '.join(others)}"
+        raise OutputError(f"{name} can't hold {dtype} {header.layout} {size}: {mend}")
     return name

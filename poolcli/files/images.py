@@ -6,13 +6,14 @@ CMYK, LAB, YCbCr and HSV become RGB. EXIF orientation is applied.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, ImageSequence, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageSequence, UnidentifiedImageError
 
 from poolcli.errors import InputError
 from poolcli.kernels.views import Array
@@ -50,12 +51,23 @@ _CHANNELS: Final = {"LA": 2, "RGB": 3, "RGBA": 4}
 _ANIMATED: Final = ("gif", "png", "tiff", "webp")
 _ORIENTATION: Final = 0x0112
 _SIDEWAYS: Final = (5, 6, 7, 8)
+_TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What sets a picture of each EXIF orientation upright."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
     mode: str
     frames: int
+    orientation: int
     header: Header
 
 
@@ -76,13 +88,13 @@ def read_pixels(stream: BinaryIO, max_pixels: int) -> Array:
     with _opened(stream) as image:
         facts = _facts(image, max_pixels)
         if facts.frames == 1:
-            return _pixels(image, facts.mode)
+            return _pixels(image, facts)
         frames: list[Array] = []
         for number, frame in enumerate(ImageSequence.Iterator(image), start=1):
             _refuse_dropped_bits(frame)
             if image.format == "TIFF" and _PLAIN.get(frame.mode) != facts.mode:
                 raise InputError(f"frame {number} is of mode {frame.mode}, the first {facts.mode}")
-            frames.append(_pixels(frame, facts.mode))
+            frames.append(_pixels(frame, facts))
             if frames[-1].shape != frames[0].shape:
                 raise InputError(f"frame {number} has another size than the first")
         return np.stack(frames)
@@ -139,22 +151,29 @@ def _facts(image: Image.Image, max_pixels: int) -> _Facts:
     if "transparency" in image.info and image.mode in ("1", "L", "P", "RGB"):
         mode = _TRANSPARENT[mode]
     name = (image.format or "").lower()
-    if name != "tiff" and _orientation(image) in _SIDEWAYS:
-        # A TIFF's size is turned already.
+    orientation = _orientation(image)
+    if orientation in _SIDEWAYS:
         width, height = height, width
     frames = getattr(image, "n_frames", 1) if name in _ANIMATED else 1
     shape = (*((frames,) if frames > 1 else ()), height, width)
     layout = "NHW" if frames > 1 else "HW"
     if mode in _CHANNELS:
         shape, layout = (*shape, _CHANNELS[mode]), layout + "C"
-    return _Facts(mode, frames, Header(shape, layout, _DTYPES.get(mode, "uint8"), name))
+    return _Facts(
+        mode, frames, orientation, Header(shape, layout, _DTYPES.get(mode, "uint8"), name)
+    )
 
 
 def _orientation(image: Image.Image) -> int:
     """Return the EXIF orientation, as far as it is known before the pixels are decoded."""
-    if image.format == "PNG" and "exif" not in image.info:
-        # Looking for one behind the pixels would decode them.
+    if image.format == "TIFF":
+        # Pillow has turned it already.
         return 1
+    if image.format == "PNG" and "exif" not in image.info:
+        # Looking for one behind the pixels would decode them; one in XMP stands before them.
+        packet = str(image.info.get("XML:com.adobe.xmp", ""))
+        found = re.search(r"tiff:Orientation(?:=\"|>)([1-8])", packet)
+        return int(found[1]) if found else 1
     return int(image.getexif().get(_ORIENTATION, 1))
 
 
@@ -169,8 +188,9 @@ def _refuse_dropped_bits(image: Image.Image) -> None:
         )
 
 
-def _pixels(image: Image.Image, mode: str) -> Array:
-    upright = ImageOps.exif_transpose(image)
+def _pixels(image: Image.Image, facts: _Facts) -> Array:
+    turn, mode = _TURNS.get(facts.orientation), facts.mode
+    upright = image if turn is None else image.transpose(turn)
     if upright.mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         converted = ImageCms.profileToProfile(upright, lab, srgb, outputMode="RGB")

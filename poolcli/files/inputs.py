@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -43,7 +44,7 @@ class Source:
     @property
     def file_name(self) -> str:
         """The name that results' names are made from."""
-        return "stdin" if self.data is not None else Path(self.name).name
+        return "stdin" if self.name == _STDIN else Path(self.name).name
 
     @contextmanager
     def opened(self) -> Iterator[BinaryIO]:
@@ -104,6 +105,11 @@ def find(
             if stdin is None:
                 raise UsageError("standard input is closed: give a file")
             found.setdefault(_STDIN, Source(_STDIN, data=stdin.read()))
+        elif not word:
+            raise UsageError("an empty name: give images, .npy arrays, a folder, or -")
+        elif _is_pipe(word):
+            # It can be read only once, so it is held, as standard input is.
+            found.setdefault(word, Source(word, data=Path(word).read_bytes()))
         elif os.path.isdir(word):  # noqa: PTH112 - Path.is_dir raises on names that can't be
             files = _files_in(word, output)
             known = [name for name in files if Path(name).suffix.lower() in KNOWN_SUFFIXES]
@@ -116,6 +122,14 @@ def find(
         nothing = f"{passed_over} files are of no known kind" if passed_over else "nothing to read"
         raise UsageError(f"no input, {nothing}: give images, .npy arrays, a folder, or -")
     return list(found.values()), passed_over
+
+
+def _is_pipe(word: str) -> bool:
+    try:
+        mode = os.stat(word).st_mode  # noqa: PTH116 - Path.stat raises on names that can't be
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
 
 
 def _files_in(folder: str, output: Path | None) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 from string import Formatter
@@ -59,6 +60,8 @@ def fill(template: str, values: Mapping[str, str | int]) -> str:
             if name not in values or conversion:
                 known = ", ".join(f"{{{known}}}" for known in values)
                 raise UsageError(f"{{{name}}} in the template {template}: known are {known}")
+            if re.search("[1-9][0-9]{3}", form or ""):
+                raise UsageError(f"template {template}: {name}:{form} is longer than a name can be")
             filled.append(format(values[name], form or ""))
     except ValueError as error:
         raise UsageError(f"template {template}: {error}") from None
@@ -107,9 +110,16 @@ def _suffixes() -> str:
 
 
 def check_outputs(
-    results: Iterable[tuple[str, Path]], inputs: Iterable[Path], folder: Path | None, *, force: bool
+    results: Iterable[tuple[str, Path]],
+    inputs: Iterable[Path],
+    folder: Path | None,
+    taken: dict[str, str],
+    *,
+    force: bool,
 ) -> None:
     """Check all results' places at once: ``results`` are pairs of an input's name and a path.
+
+    ``taken`` are the places of earlier results and whose they are; these results' are added.
 
     Raises
     ------
@@ -117,7 +127,6 @@ def check_outputs(
         If two results share a name, one is an input, exists without ``force``, or lies outside
         ``folder``, if one is given, once links are followed.
     """
-    taken: dict[str, str] = {}
     reading = {os.path.realpath(path) for path in inputs}
     inside = os.path.realpath(folder) if folder is not None else os.sep
     for source, path in results:

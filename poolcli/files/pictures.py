@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from math import ceil, sqrt
-from typing import Final
-
 import numpy as np
 
-from poolcli.files.formats import holds, is_picture
+from poolcli.files.formats import MOSAIC_GAP, holds, is_picture, mosaic_grid
 from poolcli.kernels.casts import cast
 from poolcli.kernels.views import Array
-
-_GAP: Final = 1
-"""Pixels between the tiles of a mosaic."""
 
 
 def draw(array: Array, layout: str, name: str) -> tuple[Array, str, str | None]:
@@ -39,8 +33,13 @@ def draw(array: Array, layout: str, name: str) -> tuple[Array, str, str | None]:
 
 
 def shades(array: Array) -> Array:
-    """Return any map as bytes, its least value black, its greatest white; bytes as they are."""
-    return array if array.dtype == np.uint8 else _stretch(array, *extremes(array))
+    """Return any map as bytes, its least value black, its greatest white; bytes as they are.
+
+    A map of one value is grey.
+    """
+    if array.dtype == np.uint8:
+        return array
+    return _stretch(array, *((0.0, 1.0) if array.dtype == bool else extremes(array)))
 
 
 def planes(array: Array, layout: str) -> Array:
@@ -64,8 +63,10 @@ def extremes(array: Array) -> tuple[float, float]:
 
 def _stretch(array: Array, low: float, high: float) -> Array:
     """Return the array as bytes, ``low`` as 0 and ``high`` as 255."""
+    if low == high:
+        return np.full(array.shape, 128, np.uint8)
     # In halves, because the spread of the largest floats is none.
-    spread = (high / 2 - low / 2) or 1.0
+    spread = high / 2 - low / 2
     with np.errstate(invalid="ignore", over="ignore"):
         return cast((array.astype(np.float64) / 2 - low / 2) / spread * 255, "uint8")[0]
 
@@ -73,11 +74,10 @@ def _stretch(array: Array, low: float, high: float) -> Array:
 def mosaic(tiles: Array) -> Array:
     """Lay tiles (n, h, w) out in rows, as near to a square as they go."""
     count, height, width = tiles.shape
-    columns = min(count, max(1, ceil(sqrt(count * height / width))))
-    rows = ceil(count / columns)
-    sheet = np.zeros((rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP), tiles.dtype)
+    rows, columns = mosaic_grid(count, height, width)
+    down, right = height + MOSAIC_GAP, width + MOSAIC_GAP
+    sheet = np.zeros((rows * down - MOSAIC_GAP, columns * right - MOSAIC_GAP), tiles.dtype)
     for index, tile in enumerate(tiles):
-        top = index // columns * (height + _GAP)
-        left = index % columns * (width + _GAP)
+        top, left = index // columns * down, index % columns * right
         sheet[top : top + height, left : left + width] = tile
     return sheet

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Final
 
 import numpy as np
@@ -74,7 +75,7 @@ def convolved(view: View, channels: int, weights: Array, bias: Array | None, gro
     grouped = weights.astype(dtype).reshape(groups, -1, *weights.shape[1:])
     for tap in np.ndindex(*weights.shape[2:]):
         target, part = _meeting(result, array, axes, windows, tap)
-        flat = part.reshape(*lead, groups, weights.shape[1], -1)
+        flat = part.reshape(*lead, groups, weights.shape[1], prod(part.shape[len(lead) + 1 :]))
         products = grouped[(..., *tap)] @ flat
         target += products.reshape(target.shape)
     if bias is not None:

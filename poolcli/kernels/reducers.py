@@ -1,8 +1,8 @@
 """What is done in a window: one function per operation, under the name of its facts.
 
 Each takes a :class:`~poolcli.kernels.views.View` and the stage, and returns the results in a dtype
-at least as wide as the stage's carried dtype. None of them knows where windows lie. What else a
-stage draws on, random numbers, comes as a stream that the engine has keyed.
+at least as wide as the stage's carried dtype. None of them knows where windows lie. The random
+numbers of an operation with a seed come with the view, drawn by the engine.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any, Final
 import numpy as np
 
 from poolcli.errors import RangeError
-from poolcli.kernels.draws import uniform
 from poolcli.kernels.views import Array, View
 from poolcli.stages import Stage
 from poolcli.windows import Window
@@ -141,13 +140,13 @@ def _softmax_weighted(elements: Array) -> Array:
     return mean
 
 
-def _stochastic(view: View, stage: Stage) -> Array:
-    draws = uniform(int(stage.option("seed")), view.stream, view.shape)
-    return view.reduce_with(_drawn, view.array.dtype, beside=draws)
+def _stochastic(view: View, _stage: Stage) -> Array:
+    return view.reduce_with(_drawn, view.array.dtype)
 
 
-def _drawn(elements: Array, _places: Array, draws: Array) -> Array:
+def _drawn(elements: Array, _places: Array, draws: Array | None) -> Array:
     """Return of each window the element that its draw in [0, 1) falls on."""
+    assert draws is not None, "the engine draws for operations with a seed"  # noqa: S101
     peak = elements.max(axis=-1, keepdims=True)
     with_weight = np.maximum(elements, 0).astype(np.float64)
     # Scaled by the maximum, so that no sum overflows; an infinite one outweighs all others.
@@ -216,7 +215,7 @@ def maximum_places(view: View) -> Array:
     NaN is the maximum wherever it stands. A window of padding alone has the index nearest to it.
     """
 
-    def first_place(elements: Array, places: Array, _beside: Array) -> Array:
+    def first_place(elements: Array, places: Array, _draws: Array | None) -> Array:
         chosen = np.argmax(elements, axis=-1)[..., None]
         return np.take_along_axis(places, chosen, axis=-1)[..., 0]
 
@@ -267,21 +266,17 @@ def _total(view: View) -> Array:
 def _rounded_quotient(high: Array, low: Array, counts: Array | int) -> Array:
     """Return (high·2³² + low) / counts as float64, rounded once.
 
-    Sums below 2⁵³ are exact in float64. Of others, integer division gives at least 54 bits of the
-    quotient; a last bit set for any remainder (rounding to odd) makes the float's rounding right.
+    Sums below 2⁵³ are exact in float64. Others are divided as Python's integers, whose quotient is
+    rounded once: slower, but maps of such numbers are rare.
     """
     exact = np.abs(high) < 1 << 20
-    count = np.broadcast_to(np.asarray(counts, np.int64), high.shape)
-    upper, rest = np.divmod(high, count)
-    lower, rest = np.divmod((rest << 32) + low, count)
-    bits = np.frexp(upper * 2.0**32 + lower)[1]
-    shift = np.clip(61 - bits, -4, 31).astype(np.int64)
-    left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
-    fraction, rest = np.divmod(rest << left, count)
-    digits = (upper << (32 + left - right)) + ((lower << left) >> right) + fraction
-    inexact = (rest != 0) | (lower & ((1 << right) - 1) != 0)
-    rounded = np.ldexp((digits | inexact).astype(np.float64), -shift)
-    return np.where(exact, (high * 2.0**32 + low) / count, rounded)
+    quotients: Array = (high * 2.0**32 + low) / counts
+    if not exact.all():
+        beyond = ~exact
+        count = np.broadcast_to(np.asarray(counts, np.int64), high.shape)[beyond]
+        sums = zip(high[beyond].tolist(), low[beyond].tolist(), count.tolist(), strict=True)
+        quotients[beyond] = [((upper << 32) + lower) / divisor for upper, lower, divisor in sums]
+    return quotients
 
 
 def _split_sums(view: View) -> tuple[Array, Array]:

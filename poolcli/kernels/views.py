@@ -21,6 +21,11 @@ from poolcli.windows import Sliding, Window
 
 Array = NDArray[Any]
 
+_SHORT: Final = 32
+"""Windows of up to so many positions are combined position by position, longer ones one by one.
+
+The choice looks at the window alone: of how many there are, no result may depend.
+"""
 _BLOCK: Final = 1 << 20
 """Elements gathered at once, so that windows that overlap don't multiply the memory."""
 
@@ -29,14 +34,15 @@ _BLOCK: Final = 1 << 20
 class View:
     """An array, the axes that windows lie on, and a bound window for each.
 
-    ``stream`` numbers the random draws of its stage. ``sources`` is set where padding holds values:
-    along each axis, the position that every element of the padded array came from.
+    ``draws`` are random numbers, one for each window, for operations that need them. ``sources`` is
+    set where padding holds values: along each axis, the position that every element of the padded
+    array came from.
     """
 
     array: Array
     axes: tuple[int, ...]
     windows: tuple[Window, ...]
-    stream: int = 0
+    draws: Array | None = None
     sources: tuple[Array, ...] | None = None
 
     @property
@@ -95,21 +101,22 @@ class View:
         """
         total: Any = 1
         for axis, window in zip(self.axes, self.windows, strict=True):
-            each = [measure(window, index) for index in range(window.output)]
-            if len(set(each)) == 1:
-                total = total * each[0]
+            each = _for_each(window, measure)
+            if (each == each[0]).all():
+                total = total * each[0].item()
             else:
                 shape = [1] * self.array.ndim
                 shape[axis] = window.output
-                total = total * np.array(each).reshape(shape)
+                total = total * each.reshape(shape)
         return total
 
     def firsts(self) -> Array:
         """Each window's first element that is not padding."""
         array = self.array
         for axis, window in zip(self.axes, self.windows, strict=True):
-            index = [window.present(output)[0] for output in range(window.output)]
-            array = np.take(array, index, axis=axis)
+            index = np.concatenate([starts for _, starts, _ in _groups(window)])
+            order = np.concatenate([outputs for outputs, _, _ in _groups(window)])
+            array = np.take(array, index[np.argsort(order)], axis=axis)
         return array
 
     def reduce(self, reduce: Callable[[Array], Array], dtype: DTypeLike) -> Array:
@@ -118,11 +125,10 @@ class View:
 
     def reduce_with(
         self,
-        reduce: Callable[[Array, Array, Array], Array],
+        reduce: Callable[[Array, Array, Array | None], Array],
         dtype: DTypeLike,
-        beside: Array | None = None,
     ) -> Array:
-        """Reduce each window's elements, given their places and what stands beside the result.
+        """Reduce each window's elements, given their places and draws.
 
         Windows that hold equally many elements are gathered into one dense array (…, elements), a
         block at a time, so that ``reduce`` needs no mask and overlaps take no memory.
@@ -130,28 +136,26 @@ class View:
         Parameters
         ----------
         reduce
-            Takes the elements (…, k), their flat indices over the windowed axes (windows…, k), and
-            the part of ``beside`` that belongs to them (…); returns (…).
+            Takes the elements (…, k), their flat indices over the windowed axes (…, k), and the
+            draws of their windows (…) if there are any; returns (…).
         dtype
             Of the result.
-        beside
-            An array of the result's shape, such as random draws.
         """
         planes = as_planes(self.array, self.axes)
-        drawn = None if beside is None else as_planes(beside, self.axes)
+        drawn = None if self.draws is None else as_planes(self.draws, self.axes)
         lengths = tuple(window.output for window in self.windows)
         result = np.empty((len(planes), *lengths), dtype)
         for outputs, positions in self._blocks():
             grid = tuple(map(len, outputs))
-            flat = self._flat(positions)
-            places = flat.reshape(*grid, -1)
+            places = self._flat(positions).reshape(*grid, -1)
             rows = max(1, _BLOCK // places.size)
             for start in range(0, len(planes), rows):
                 part = planes[start : start + rows]
                 where: tuple[slice | Array, ...] = (slice(None), *positions)
-                elements = part[where].reshape(len(part), *grid, -1)
+                # In one order in memory, on which the order of a sum depends.
+                elements = np.ascontiguousarray(part[where].reshape(len(part), *grid, -1))
                 target = np.ix_(np.arange(start, start + len(part)), *outputs)
-                draws = result[target] if drawn is None else drawn[target]
+                draws = None if drawn is None else drawn[target]
                 result[target] = reduce(elements, np.broadcast_to(places, elements.shape), draws)
         return from_planes(result, self.shape, self.axes)
 
@@ -162,15 +166,18 @@ class View:
         """
         count = len(self.axes)
         for groups in product(*(_groups(window) for window in self.windows)):
-            inner = prod(positions.size for _, positions in groups[1:])
-            rows, positions = groups[0]
-            step = max(1, _BLOCK // max(1, inner * positions.shape[1]))
-            for start in range(0, len(rows), step):
-                first = rows[start : start + step], positions[start : start + step]
-                parts = [first, *groups[1:]]
+            sizes = [len(outputs) * len(offsets) for outputs, _, offsets in groups]
+            step = max(1, _BLOCK // max(1, prod(sizes[1:]) * len(groups[0][2])))
+            for start in range(0, len(groups[0][0]), step):
+                outputs, starts, offsets = groups[0]
+                part = slice(start, start + step)
+                block = [(outputs[part], starts[part], offsets), *groups[1:]]
                 yield (
-                    [outputs for outputs, _ in parts],
-                    tuple(_spread(index, axis, count) for axis, (_, index) in enumerate(parts)),
+                    [outputs for outputs, _, _ in block],
+                    tuple(
+                        _spread(starts[:, None] + offsets, axis, count)
+                        for axis, (_, starts, offsets) in enumerate(block)
+                    ),
                 )
 
     def _flat(self, positions: Sequence[Array]) -> Array:
@@ -186,7 +193,8 @@ class View:
 def as_planes(array: Array, axes: Sequence[int]) -> Array:
     """Return an array as (planes, lengths along ``axes``…)."""
     lengths = [array.shape[axis] for axis in axes]
-    return np.moveaxis(array, axes, range(-len(axes), 0)).reshape(-1, *lengths)
+    count = prod(length for axis, length in enumerate(array.shape) if axis not in axes)
+    return np.moveaxis(array, axes, range(-len(axes), 0)).reshape(count, *lengths)
 
 
 def from_planes(planes: Array, shape: Sequence[int], axes: Sequence[int]) -> Array:
@@ -196,20 +204,47 @@ def from_planes(planes: Array, shape: Sequence[int], axes: Sequence[int]) -> Arr
     return np.ascontiguousarray(np.moveaxis(moved, range(-len(axes), 0), axes))
 
 
-def _groups(window: Window) -> list[tuple[Array, Array]]:
-    """Return outputs whose windows hold equally many elements, and these elements' positions.
+def _for_each(window: Window, measure: Callable[[Window, int], Any]) -> Array:
+    """Return a measure of every window; those that hold no padding are alike."""
+    whole, edges = _whole_and_edges(window)
+    each = np.empty(window.output, type(measure(window, 0)))
+    if whole:
+        each[whole.start : whole.stop] = measure(window, whole.start)
+    each[edges] = [measure(window, index) for index in edges]
+    return each
 
-    A window of padding alone is given the position nearest to it: an index must lie inside.
+
+def _whole_and_edges(window: Window) -> tuple[range, list[int]]:
+    """Return the windows that are alike because they hold no padding, and all others."""
+    whole = window.whole() if isinstance(window, Sliding) else range(0)
+    if not whole:
+        return whole, list(range(window.output))
+    return whole, [*range(whole.start), *range(whole.stop, window.output)]
+
+
+def _groups(window: Window) -> list[tuple[Array, Array, Array]]:
+    """Return outputs whose windows hold equally many elements, their starts, and the offsets.
+
+    The elements of window i stand at start i + offsets. A window of padding alone is given the
+    position nearest to it: an index must lie inside.
     """
-    groups: dict[int, tuple[list[int], list[list[int]]]] = {}
-    for index in range(window.output):
-        present = list(window.present(index))
-        if not present:
-            present = [min(max(window.positions(index)[0], 0), window.length - 1)]
-        outputs, positions = groups.setdefault(len(present), ([], []))
+    whole, edges = _whole_and_edges(window)
+    groups: dict[int, tuple[list[int], list[int]]] = {}
+    for index in edges:
+        present = window.present(index)
+        nearest = min(max(window.positions(index)[0], 0), window.length - 1)
+        outputs, starts = groups.setdefault(max(1, len(present)), ([], []))
         outputs.append(index)
-        positions.append(present)
-    return [(np.array(outputs), np.array(positions)) for outputs, positions in groups.values()]
+        starts.append(present[0] if present else nearest)
+    found = [
+        (np.array(outputs), np.array(starts), np.arange(size) * window.dilation)
+        for size, (outputs, starts) in groups.items()
+    ]
+    if isinstance(window, Sliding) and whole:
+        inside = np.arange(whole.start, whole.stop)
+        offsets = np.arange(window.size) * window.spacing
+        found.append((inside, inside * window.step - window.begin, offsets))
+    return found
 
 
 def _spread(positions: Array, axis: int, count: int) -> Array:
@@ -230,7 +265,7 @@ def padded_with_values(view: View, mode: PadMode) -> View:
             windows[place] = replace(window, length=length, begin=0, end=0)
         sources.append(np.pad(np.arange(window.length), window.padding, mode=mode))
     array = np.pad(view.array, width, mode=mode)
-    return View(array, view.axes, tuple(windows), view.stream, tuple(sources))
+    return View(array, view.axes, tuple(windows), view.draws, tuple(sources))
 
 
 def _count_present(window: Window, index: int) -> int:
@@ -241,7 +276,7 @@ def _fold_axis(
     array: Array, axis: int, window: Window, combine: np.ufunc, identity: float
 ) -> Array:
     """Combine windows along one axis, in as few passes as the window allows."""
-    if isinstance(window, Sliding) and window.kernel < window.output:
+    if isinstance(window, Sliding) and window.kernel <= _SHORT:
         return _fold_by_tap(array, axis, window, combine, identity)
     return _fold_by_output(array, axis, window, combine, identity)
 
@@ -292,7 +327,7 @@ def _weigh_axis(
 ) -> Array:
     """Sum windows along one axis with weights."""
     result = np.zeros_like(_empty_result(array, axis, window))
-    if isinstance(window, Sliding) and window.kernel < window.output:
+    if isinstance(window, Sliding) and window.kernel <= _SHORT:
         for tap, weight in enumerate(weights_of(window.size)):
             if weight:
                 target = result[along(axis, slice(*window.reach(tap)))]

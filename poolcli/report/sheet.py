@@ -10,12 +10,13 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from poolcli.files.formats import is_picture
-from poolcli.files.pictures import planes, shades
+from poolcli.files.pictures import extremes, planes, shades
 from poolcli.kernels.views import Array
 from poolcli.report.words import broken_anywhere, broken_where, printable
 
 _LARGEST_PANEL: Final = 960
 _SMALLEST_PANEL: Final = 240
+_NARROWEST_LABEL: Final = 200
 _PER_ROW: Final = 4
 _GAP: Final = 2
 _PAPER: Final = (250, 250, 248)
@@ -33,7 +34,7 @@ def contact_sheet(shown: Sequence[tuple[str, Array]], layout: str) -> Array:
     """
     tiles = [_tiles(array, layout) for _, array in shown]
     panel = _panel_size(tiles[0])
-    width, height = panel
+    width, height = max(panel[0], _NARROWEST_LABEL), panel[1]
     font_size = max(13, width // 24)
     bold, small = ImageFont.load_default(font_size), ImageFont.load_default(font_size * 4 // 5)
     labels = [_label_lines(printable(label), bold, width) for label, _ in shown]
@@ -52,9 +53,17 @@ def contact_sheet(shown: Sequence[tuple[str, Array]], layout: str) -> Array:
         for text in labels[index]:
             pen.text((left, below), text, _INK, font=bold)
             below += line
-        facts = f"{'x'.join(map(str, array.shape))} {array.dtype}"
+        facts = f"{'x'.join(map(str, array.shape))} {array.dtype}{_range(array)}"
         pen.text((left, below), facts, _FAINT, font=small)
     return np.asarray(sheet)
+
+
+def _range(array: Array) -> str:
+    """Say what is black and what is white, where that is not 0 and 255."""
+    if array.dtype in (np.uint8, np.bool_):
+        return ""
+    low, high = extremes(array)
+    return f" {low:.3g}..{high:.3g}"
 
 
 def _label_lines(
