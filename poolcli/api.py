@@ -65,10 +65,11 @@ def pool(
     """
     wanted = None if dtype is None else _dtype_name(dtype)
     array, plan = _planned(x, specs, layout)
-    result, target = array.copy(), plan.dtype
+    result, target = array, plan.dtype
     for step, carried in engine.run(plan, array):
         result, target = carried, step.dtype
-    return cast(result, wanted or target)[0]
+    kept, _ = cast(result, wanted or target)
+    return kept.copy() if kept is array else kept
 
 
 def pool_with_indices(

@@ -37,10 +37,11 @@ def _average(view: View, stage: Stage) -> Array:
     if view.array.dtype.kind in "iu" and view.array.dtype.itemsize == _WORD:
         return _rounded_quotient(*_split_sums(view), counts)
     total = _total(view)
-    quotient: Array = np.divide(
-        total, counts, dtype=total.dtype if total.dtype.kind == "f" else np.float64
-    )
-    return quotient
+    if total.dtype.kind != "f":
+        return np.asarray(np.divide(total, counts, dtype=np.float64))
+    # In place where it can be: fresh memory costs more than the arithmetic.
+    out = None if np.may_share_memory(total, view.array) else total
+    return np.asarray(np.divide(total, counts, out=out, dtype=total.dtype))
 
 
 def _sum(view: View, _stage: Stage) -> Array:
@@ -254,12 +255,12 @@ def _total(view: View) -> Array:
     """Sum every window in a dtype that holds it: exactly for integers of up to 32 bits."""
     dtype = view.array.dtype
     accumulator: np.dtype[Any]
-    if dtype.kind != "f":
-        accumulator = np.dtype(np.int64)
-    elif view.volume > _SHORT_SUM:
-        accumulator = np.dtype(np.float64)
+    if dtype.kind == "f":
+        short = view.volume <= _SHORT_SUM
+        accumulator = np.promote_types(dtype, np.float32 if short else np.float64)
     else:
-        accumulator = np.promote_types(dtype, np.float32)
+        fits = view.volume << (8 * dtype.itemsize) < 1 << 31
+        accumulator = np.dtype(np.int32 if fits else np.int64)
     return view.on(view.array.astype(accumulator, copy=False)).fold(np.add, 0)
 
 
