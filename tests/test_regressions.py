@@ -198,6 +198,7 @@ def test_results_of_an_image_that_are_no_picture_keep_their_values(
         ["run", "a.png", "-s", "max:2", "-o", ""],
         ["run", "a.png", "-s", "max:2", "--name", ""],
         ["run", "", "-s", "max:2"],
+        ["run", "a.png", "-s", "max:2", "-o", "-", "--sheet", "s.png"],
         ["shape", "8x8", "-s", "max:2", "--json", "--csv"],
     ],
 )

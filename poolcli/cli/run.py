@@ -121,6 +121,8 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
         force=force,
         max_pixels=max_pixels or sources.MAX_PIXELS,
     )
+    if to_stdout and sheet is not None:
+        raise UsageError("-o - saves nothing else: it goes without --sheet")
     if to_stdout and as_json:
         raise UsageError("-o - fills standard output with the result: it goes without --json")
     stdin = None if sys.stdin is None else sys.stdin.buffer

@@ -19,7 +19,7 @@ _SMALLEST_PANEL: Final = 240
 _NARROWEST_LABEL: Final = 200
 _PER_ROW: Final = 4
 _GAP: Final = 2
-_PAPER: Final = (250, 250, 248)
+_PAPER: Final = (234, 234, 231)
 _INK: Final = (32, 32, 36)
 _FAINT: Final = (110, 110, 118)
 
