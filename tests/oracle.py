@@ -270,8 +270,10 @@ def _soft(elements: Sequence[Element], _options: Mapping[str, Any]) -> Number | 
         return largest
     finite = [value for value in values if _is_finite(value)]
     weights = [math.exp(Fraction(value) - Fraction(largest)) for value in finite]
-    terms = (weight * float(value) for weight, value in zip(weights, finite, strict=True))
-    return math.fsum(terms) / math.fsum(weights)
+    total = math.fsum(weights)
+    return math.fsum(
+        weight / total * float(value) for weight, value in zip(weights, finite, strict=True)
+    )
 
 
 def _stochastic(elements: Sequence[Element], options: Mapping[str, Any]) -> Number | None:

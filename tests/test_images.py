@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import PIL
 import pytest
 from PIL import Image
 
@@ -129,6 +130,11 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 def test_every_mode_becomes_numbers_to_compute_with(case: Case) -> None:
+    if case.image().mode == "YCbCr" and int(PIL.__version__.partition(".")[0]) < 13:
+        # Pillow before 13 can't read the YCbCr that it writes, and says so.
+        with pytest.raises(InputError, match="truncated"):
+            both(encoded(case.image(), case.form))
+        return
     header, array = both(encoded(case.image(), case.form, **dict(case.options)))
     off = 1 if case.image().mode == "LAB" else 0  # a profile's white is not exactly white
     assert array.shape == np.shape([case.expected])

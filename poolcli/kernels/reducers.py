@@ -136,8 +136,9 @@ def _softmax_weighted(elements: Array) -> Array:
     peak = elements.max(axis=-1, keepdims=True)
     # An infinite maximum less itself is no number; an element of no weight adds nothing.
     weights = np.exp(np.where(elements == peak, 0, elements - peak))
-    products = np.where(weights == 0, 0, weights * elements)
-    mean: Array = products.sum(axis=-1) / weights.sum(axis=-1)
+    # Shares first: a sum of products could overflow where the mean does not.
+    shares = weights / weights.sum(axis=-1, keepdims=True)
+    mean: Array = np.where(shares == 0, 0, shares * elements).sum(axis=-1)
     return mean
 
 
