@@ -269,7 +269,8 @@ def _soft(elements: Sequence[Element], _options: Mapping[str, Any]) -> Number | 
     if not _is_finite(largest):
         return largest
     finite = [value for value in values if _is_finite(value)]
-    weights = [math.exp(Fraction(value) - Fraction(largest)) for value in finite]
+    below = [max(Fraction(value) - Fraction(largest), Fraction(-1000)) for value in finite]
+    weights = [math.exp(difference) for difference in below]
     total = math.fsum(weights)
     return math.fsum(
         weight / total * float(value) for weight, value in zip(weights, finite, strict=True)
