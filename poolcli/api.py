@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import prod
+from operator import index
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -143,7 +144,11 @@ def unpool(
     array([[0, 0],
            [4, 0]])
     """
-    values, places, whole = _array(y), _array(indices), tuple(shape)
+    values, places = _array(y), _array(indices)
+    try:
+        whole = tuple(index(length) for length in shape)
+    except TypeError:
+        raise PlanError(f"shape {shape!r}: expected whole numbers, as (3, 224, 224)") from None
     axes = spatial_axes(layout_of(values.ndim, layout))
     others = [axis for axis in range(values.ndim) if axis not in axes]
     if values.shape != places.shape or len(whole) != values.ndim:
@@ -153,9 +158,9 @@ def unpool(
     if any(values.shape[axis] != whole[axis] for axis in others):
         raise PlanError(f"values {values.shape} and shape {whole} differ beside the spatial axes")
     plane = prod(whole[axis] for axis in axes)
-    if places.dtype.kind not in "iu" or (
-        places.size and not 0 <= places.min() <= places.max() < plane
-    ):
+    if places.dtype.kind not in "iu":
+        raise PlanError(f"indices are whole numbers, not {places.dtype}")
+    if not ((places >= 0) & (places < plane)).all():
         raise PlanError(f"indices lie outside a plane of {plane} elements")
     return enlargement.put_back(values, places.astype(np.int64), axes, whole)
 

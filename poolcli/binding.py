@@ -64,9 +64,10 @@ def _require_rank(stage: Stage, kernel: Sizes, layout: str, axes: tuple[int, ...
                 f"ax{'i' if len(axes) == 1 else 'e'}s ({letters}): give one, or one per axis"
             )
     if stage.rank not in (None, len(axes)) and not stage.over_channels:
+        spoken = "1 axis" if stage.rank == 1 else f"{stage.rank} axes"
         raise PlanError(
-            f"it speaks of {stage.rank} axes, layout {layout} has {len(axes)} such ({letters}): "
-            "give one size for all, or another --layout"
+            f"it speaks of {spoken}, layout {layout} has {len(axes)} such ({letters}): "
+            "give it as many, or say another layout"
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
-def nearest(word: str, known: Iterable[str], likeness: float = 0.5) -> str:
+def nearest(word: str, known: Iterable[str], likeness: float = 0.55) -> str:
     """Return the nearest known word that is at least so like, or all of them.
 
     >>> nearest("stide", ("stride", "pad"))

@@ -70,7 +70,7 @@ def test_an_empty_batch_stays_empty(shape: tuple[int, ...], specs: list[str]) ->
 def test_a_layer_of_another_rank_is_refused() -> None:
     assert poolcli.plan((3, 32), "MaxPool1d(2)", layout="CW").output_shape == (3, 16)
     for spec in ("MaxPool1d(2)", "Conv3d(3, 8, 3)", "max:2x2x2", "AdaptiveAvgPool1d(5)"):
-        with pytest.raises(PlanError, match=r"it speaks of [13] axes, layout CHW has 2"):
+        with pytest.raises(PlanError, match=r"it speaks of (1 axis|3 axes), layout CHW has 2"):
             poolcli.plan((3, 32, 32), spec)
     assert poolcli.Stage.parse("max:2x2") == poolcli.Stage.parse("max:2")
 
@@ -90,6 +90,8 @@ def test_a_layer_of_another_rank_is_refused() -> None:
         lambda: poolcli.pool([1.0], "max:1", dtype="no such"),
         lambda: poolcli.unpool([[1, 2], [3]], [[0]], (2, 2)),
         lambda: poolcli.unpool([[1]], [[0]], (-2, -2)),
+        lambda: poolcli.unpool([[1]], [[0.0]], (2, 2)),
+        lambda: poolcli.unpool([[1]], [[0]], (2.0, 2)),  # type: ignore[arg-type]
     ],
 )
 def test_what_python_hands_over_wrong_is_a_pool_error(make: object) -> None:

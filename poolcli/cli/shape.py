@@ -76,8 +76,10 @@ def _plan(target: str, chain: Chain, layout: str | None, dtype: str | None) -> P
     if _SHAPE.fullmatch(target):
         shape = tuple(int(length) for length in re.split("[x,X×]", target))
         return plan_chain(chain, shape, layout=layout, dtype=dtype or "float32")
-    if target == "-" or os.path.isdir(target):  # noqa: PTH112 - raises on no name
-        raise UsageError(f"{target}: expected a shape, as 3x224x224, or one file")
+    if target in ("", "-") or os.path.isdir(target):  # noqa: PTH112 - raises on no name
+        raise UsageError(
+            f"{target or 'an empty name'}: expected a shape, as 3x224x224, or one file"
+        )
     try:
         return _plan_file(target, chain, layout, dtype)
     except InputError as error:

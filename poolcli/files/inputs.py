@@ -54,6 +54,8 @@ class Source:
             return
         try:
             with Path(self.name).open("rb") as stream:
+                if not stream.seekable():
+                    raise InputError("a pipe, which can be read only once: give a file")
                 yield stream
         except OSError as error:
             raise InputError(_reason(error)) from error

@@ -103,10 +103,8 @@ def _quantile(view: View, stage: Stage) -> Array:
 
 
 def _quantile_of(view: View, reduce: Callable[[Array], Array]) -> Array:
-    # Integers would wrap where NumPy takes the difference of neighbours.
-    dtype = view.array.dtype
-    wide = np.promote_types(dtype, np.float32) if dtype.kind == "f" else np.dtype(np.float64)
-    return view.on(view.array.astype(wide, copy=False)).reduce(reduce, wide)
+    # NumPy takes sums and differences of neighbours, which small dtypes can't hold.
+    return view.on(view.array.astype(np.float64, copy=False)).reduce(reduce, np.float64)
 
 
 def _majority(view: View, _stage: Stage) -> Array:

@@ -19,6 +19,7 @@ _SMALLEST_PANEL: Final = 240
 _NARROWEST_LABEL: Final = 200
 _PER_ROW: Final = 4
 _GAP: Final = 2
+_FRAMED: Final = ("NHW", "NHWC")
 _PAPER: Final = (234, 234, 231)
 _INK: Final = (32, 32, 36)
 _FAINT: Final = (110, 110, 118)
@@ -54,6 +55,8 @@ def contact_sheet(shown: Sequence[tuple[str, Array]], layout: str) -> Array:
             pen.text((left, below), text, _INK, font=bold)
             below += line
         facts = f"{'x'.join(map(str, array.shape))} {array.dtype}{_range(array)}"
+        if layout in _FRAMED:
+            facts += ", frame 1"
         pen.text((left, below), facts, _FAINT, font=small)
     return np.asarray(sheet)
 
@@ -62,8 +65,10 @@ def _range(array: Array) -> str:
     """Say what is black and what is white, where that is not 0 and 255."""
     if array.dtype in (np.uint8, np.bool_):
         return ""
+    if not np.isfinite(array).any():
+        return " nothing finite"
     low, high = extremes(array)
-    return f" {low:.3g}..{high:.3g}"
+    return f" {low:.6g}..{high:.6g}"
 
 
 def _label_lines(
@@ -79,7 +84,7 @@ def _label_lines(
 
 def _tiles(array: Array, layout: str) -> list[Image.Image]:
     """Return the pictures that a map consists of: itself, its first frame, or its planes."""
-    if layout in ("NHW", "NHWC"):
+    if layout in _FRAMED:
         array, layout = array[0], layout[1:]
     drawn = shades(array)
     if is_picture(array.shape, layout):

@@ -76,6 +76,8 @@ def total(plan: Plan) -> str:
 def _reduction(factor: float | None) -> str:
     if factor is None:
         return "no elements"
+    if factor == 1:
+        return "as many elements"
     word, factor = ("fewer", factor) if factor >= 1 else ("more", 1 / factor)
     times = f"{factor:,.0f}" if factor >= 100 else f"{factor:.3g}"  # noqa: PLR2004 - three digits
     return f"{times}× {word} elements"
