@@ -19,12 +19,7 @@ def check_layout(text: str) -> str:
     >>> check_layout("NHWC")
     'NHWC'
     """
-    if (
-        not isinstance(text, str)
-        or not text
-        or set(text) - set("NCDHW")
-        or len(set(text)) != len(text)
-    ):
+    if not text or set(text) - set("NCDHW") or len(set(text)) != len(text):
         raise SpecError(
             f"layout {text!r}: letters out of N (batch), C (channels), D, H, W (spatial), each once"
         )
