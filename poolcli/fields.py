@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
+from math import isclose, prod
+from typing import Final
 
 from poolcli.windows import Window
 
@@ -69,7 +70,8 @@ def _size(path: Path) -> int:
     """
     period = prod(window.repeats for window in path)
     if period > 1:
-        seen = (_seen(path, index) for index in range(min(period, path[-1].output)))
+        followed = range(min(period, path[-1].output, _MOST_FOLLOWED))
+        seen = (_seen(path, index) for index in followed)
         return max(last - first + 1 for first, last in seen)
     size, jump = 1, 1
     for window in path:
@@ -78,10 +80,14 @@ def _size(path: Path) -> int:
     return size
 
 
+_MOST_FOLLOWED: Final = 1024
+"""Longer periods, of more than ten enlargements by 2, are followed for this long."""
+
+
 def _jump(path: Path) -> float:
     """Return the product of the paces; whole where thirds add up to it but for the last bits."""
     jump = prod(window.pace or 1 for window in path)
-    return round(jump) if abs(jump - round(jump)) < 1e-9 else jump  # noqa: PLR2004
+    return round(jump) if isclose(jump, round(jump), rel_tol=1e-9) else jump
 
 
 def _center(path: Path) -> float:

@@ -210,3 +210,8 @@ def test_contradictions_and_empty_words_are_refused(
     save(here / "a.png", grey())
     assert poolcli(*words).error(2)
     assert tree(here) == ["a.png"]
+
+
+def test_many_enlargements_are_planned_at_once() -> None:
+    step = poolcli.plan((4,), "up:2*34").steps[-1]
+    assert (step.shape, step.receptive_field, step.jump) == ((4 << 34,), (1,), (2.0**-34,))
