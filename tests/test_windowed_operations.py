@@ -29,11 +29,39 @@ from tests.cases import (
 )
 
 WINDOWED = sorted(name for name, facts in OPERATIONS.items() if facts.family == "windows")
+OUTGROWN = ("sum", "lp", "gem")
 INF, NAN = math.inf, math.nan
 
 
 def test_the_oracle_knows_every_operation_over_windows() -> None:
     assert sorted(oracle.RULES) == WINDOWED
+
+
+@settings(deadline=None, max_examples=1000)
+@given(
+    cases(
+        [op for op in WINDOWED if op not in OUTGROWN],
+        INTEGERS + FLOATS,
+        moderate=True,
+        endless=False,
+    )
+)
+def test_every_operation_is_the_oracles(case: Case) -> None:
+    """Loosely, so that a new operation is held from its first day; other tests are closer.
+
+    Those that outgrow their elements have tests of their own.
+    """
+    if case.is_refused():
+        return
+    result = case.result()
+    unit = float(np.finfo(result.dtype if is_float(result) else np.float64).eps)
+    unit = max(unit, unit_of(case))
+    flat, sizes = oracle.flat(case.expected()), sizes_of(case)
+    for got, each, size in zip(result.reshape(-1).tolist(), flat, sizes, strict=True):
+        if each is not None:
+            assert float(got) == pytest.approx(
+                float(each), abs=64 * unit * size, rel=unit, nan_ok=True
+            )
 
 
 @settings(deadline=None, max_examples=700)
