@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from poolcli.errors import RangeError
-from poolcli.kernels.views import Array, View
+from poolcli.kernels.views import Array, View, count_present
 from poolcli.stages import Stage
 from poolcli.windows import Window
 
@@ -62,7 +62,7 @@ def _lp(view: View, stage: Stage) -> Array:
 
 def _generalised_mean(view: View, stage: Stage) -> Array:
     floored = np.maximum(view.array.astype(np.float64), float(stage.option("eps")))
-    return _root_of_powers(view.on(floored), stage, view.per_window(_present))
+    return _root_of_powers(view.on(floored), stage, view.per_window(count_present))
 
 
 def _root_of_powers(view: View, stage: Stage, counts: Array | int) -> Array:
@@ -185,10 +185,6 @@ def _counted_weight(window: Window, index: int) -> float:
     begin, end = window.padding
     inside = [-begin <= at < window.length + end for at in window.positions(index)]
     return 1.0 if all(inside) else float(weights[inside].sum())
-
-
-def _present(window: Window, index: int) -> int:
-    return len(window.present(index))
 
 
 REDUCERS: Final[dict[str, Callable[[View, Stage], Array]]] = {

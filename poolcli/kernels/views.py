@@ -89,7 +89,7 @@ class View:
         if stage.divisor is not None:
             return stage.divisor
         count: Callable[[Window, int], int] = (
-            Window.counted if stage.counts_padding else _count_present
+            Window.counted if stage.counts_padding else count_present
         )
         counts: Array | int = self.per_window(count)
         return counts
@@ -114,9 +114,10 @@ class View:
         """Each window's first element that is not padding."""
         array = self.array
         for axis, window in zip(self.axes, self.windows, strict=True):
-            index = np.concatenate([starts for _, starts, _ in _groups(window)])
-            order = np.concatenate([outputs for outputs, _, _ in _groups(window)])
-            array = np.take(array, index[np.argsort(order)], axis=axis)
+            index = np.empty(window.output, np.int64)
+            for outputs, starts, _ in _groups(window):
+                index[outputs] = starts
+            array = np.take(array, index, axis=axis)
         return array
 
     def reduce(self, reduce: Callable[[Array], Array], dtype: DTypeLike) -> Array:
@@ -268,7 +269,8 @@ def padded_with_values(view: View, mode: PadMode) -> View:
     return View(array, view.axes, tuple(windows), view.draws, tuple(sources))
 
 
-def _count_present(window: Window, index: int) -> int:
+def count_present(window: Window, index: int) -> int:
+    """How many elements a window holds, padding left out."""
     return len(window.present(index))
 
 
