@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from math import prod
 from operator import index
 
@@ -66,11 +67,15 @@ def pool(
     """
     wanted = None if dtype is None else _dtype_name(dtype)
     array, plan = _planned(x, specs, layout)
-    result, target = array, plan.dtype
-    for step, carried in engine.run(plan, array):
-        result, target = carried, step.dtype
-    kept, _ = cast(result, wanted or target)
-    return kept.copy() if kept is array else kept
+    if not plan.steps:
+        kept, _ = cast(array, wanted or plan.dtype)
+        return kept.copy() if np.may_share_memory(kept, array) else kept
+    last = plan.steps[-1]
+    if wanted is not None:
+        plan = replace(plan, steps=(*plan.steps[:-1], replace(last, dtype=wanted)))
+    results = [result.array for result in engine.run(plan, array, saved={last.index})]
+    assert results[-1] is not None, "the last was asked for"  # noqa: S101
+    return results[-1]
 
 
 def pool_with_indices(
@@ -108,7 +113,10 @@ def pool_with_indices(
     if [step.stage.op for step in plan.steps] != ["max"]:
         raise PlanError(f"{spec}: only a single max stage has indices")
     step = plan.steps[0]
-    return engine.apply(step, array), engine.find_places(step, array)
+    array = np.ascontiguousarray(array).reshape(array.shape)
+    values = [result.array for result in engine.run(plan, array)]
+    assert values[0] is not None, "all were asked for"  # noqa: S101
+    return values[0], engine.find_places(step, array)
 
 
 def unpool(

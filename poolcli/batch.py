@@ -194,18 +194,20 @@ def _pool_and_write(
 ) -> Iterator[tuple[Path | None, str | None]]:
     """Yield each path written and each warning, as they come."""
     from poolcli import engine
-    from poolcli.kernels.casts import cast
 
     array = job.source.read(options.max_pixels)
     if array.shape != job.header.shape or array.dtype.name != job.header.dtype:
         raise InputError("it changed while it was read")
     results = {result.step.index: result for result in job.results}
     shown = [("input", array)]
-    for step, carried in engine.run(job.plan, array):
-        if step.index not in results and job.sheet is None:
+    asked = None if job.sheet is not None else set(results)
+    for result in engine.run(job.plan, array, saved=asked):
+        step, saved = result.step, result.array
+        if saved is None:
             continue
-        saved, losses = cast(carried, step.dtype)
-        if warning := _loss_warning(losses, saved.size, step, asked=options.dtype is not None):
+        if warning := _loss_warning(
+            result.losses, saved.size, step, asked=options.dtype is not None
+        ):
             yield None, warning
         if step.index in results:
             yield from _write(results[step.index], saved, job.header.layout, options, stdout)

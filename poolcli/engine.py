@@ -1,30 +1,68 @@
-"""Runs a plan over an array."""
+"""Runs a plan over an array: every step in blocks that fit the cache, on threads.
+
+No result depends on blocks or threads: a block's outputs are computed from the input they need, by
+windows that are the map's own (:meth:`poolcli.windows.Window.part`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+import os
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import prod
+from typing import Final, TypeVar
 
 import numpy as np
 
+from poolcli.blocks import Band, Frame, bands, frame_of
 from poolcli.errors import PlanError, RangeError, SpecError
 from poolcli.kernels import convolution, enlargement
+from poolcli.kernels.casts import Losses, Quotient, cast
 from poolcli.kernels.draws import uniform, window_samples
 from poolcli.kernels.reducers import REDUCERS, maximum_places
-from poolcli.kernels.views import Array, View, padded_with_values
+from poolcli.kernels.views import Array, View, along
+from poolcli.operations import PadMode
 from poolcli.plan import Plan, Step
-from poolcli.windows import Fractional, Window
+from poolcli.windows import Fractional, Sliding, Window
+
+Work = TypeVar("Work")
+
+BLOCK: Final = 1 << 20
+"""Bytes of input or output worked on at once: large beside Python's own cost per call, and small
+enough for the second-level cache to hold what is worked on."""
 
 
-def run(plan: Plan, array: Array) -> Iterator[tuple[Step, Array]]:
-    """Yield each step of a plan with its result in the carried dtype, in order.
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A step's saved result, None where it was not asked for, and what casting it lost."""
+
+    step: Step
+    array: Array | None
+    losses: Losses
+
+
+def run(
+    plan: Plan,
+    array: Array,
+    *,
+    saved: Collection[int] | None = None,
+    threads: int | None = None,
+) -> Iterator[Result]:
+    """Yield each step of a plan with its result as it is saved, in order.
 
     Parameters
     ----------
     plan
         Worked out for this array's shape and dtype.
     array
-        The input; it is never changed.
+        The input; it is never changed. A result may share its memory where a step changes nothing.
+    saved
+        Indices of the steps whose results are asked for; by default all.
+    threads
+        How many to work on; by default as many as there are processors.
 
     Raises
     ------
@@ -37,81 +75,277 @@ def run(plan: Plan, array: Array) -> Iterator[tuple[Step, Array]]:
         raise PlanError(
             f"the plan is for {plan.dtype} {plan.shape}, the array is {array.dtype} {array.shape}"
         )
-    # In one order in memory, on which the order of a sum depends.
     array = np.ascontiguousarray(array).reshape(array.shape)
     places: dict[int, Array] = {}
     for step in plan.steps:
-        try:
+        asked = saved is None or step.index in saved
+        with said_of(step):
             if step.index in plan.undone:
-                places[step.index] = find_places(step, array)
+                places[step.index] = find_places(step, array, threads=threads)
             if step.undoes is not None:
                 found = places.pop(step.undoes)
                 array = enlargement.put_back(array, found, step.axes, step.shape)
+                kept, losses = cast(array, step.dtype) if asked else (None, Losses())
             else:
-                array = apply(step, array)
-        except (RangeError, SpecError) as error:
+                last = step is plan.steps[-1]
+                carried, kept, losses = _run_step(
+                    step, array, carry=not last, save=asked, threads=threads
+                )
+                array = array if carried is None else carried
+        yield Result(step, kept, losses)
+
+
+class said_of:  # noqa: N801 - reads as a statement
+    """Errors inside say the step that they are of."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, RangeError | SpecError):
+            step = self.step
             raise type(error)(f"stage {step.index} ({step.stage}): {error}") from error
-        yield step, array
 
 
-def apply(step: Step, array: Array) -> Array:
-    """Return the result of one step in its carried dtype, always a new array."""
+def _run_step(
+    step: Step, array: Array, *, carry: bool, save: bool, threads: int | None
+) -> tuple[Array | None, Array | None, Losses]:
+    """Return a step's result in its carried dtype, in its saved one, and what the cast lost."""
+    same = step.carried == step.dtype
+    carried = np.empty(step.shape, step.carried) if carry or (save and same) else None
+    kept = np.empty(step.shape, step.dtype) if save and not same else None
+    losses = Losses()
+    if carried is not None or kept is not None:
+        frame = frame_of(step)
+        shape = frame.shape(step.shape)
+        losses = fill(
+            step,
+            frame,
+            Held(array.reshape(frame.shape(array.shape))),
+            whole_band(step, frame),
+            carried=None if carried is None else carried.reshape(shape),
+            saved=None if kept is None else kept.reshape(shape),
+            threads=threads,
+        )
+    return carried, (carried if same else kept) if save else None, losses
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A part of a step's input, in a frame, its first plane and first position along the cut."""
+
+    array: Array
+    plane: int = 0
+    base: int = 0
+
+    def planes(self, planes: range) -> Held:
+        """Return some of the planes."""
+        rows = slice(planes.start - self.plane, planes.stop - self.plane)
+        return Held(self.array[rows], planes.start, self.base)
+
+    def along(self, axis: int, low: int, high: int) -> Array:
+        """Return the elements from position ``low`` up to but not ``high`` along the cut."""
+        return self.array[along(axis, slice(low - self.base, high - self.base))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A step in the frame that it is cut in, its windows placed."""
+
+    step: Step
+    frame: Frame
+    windows: tuple[Window, ...]
+
+
+def fill(  # noqa: PLR0913 - what to compute, of what, and where to put it
+    step: Step,
+    frame: Frame,
+    source: Held,
+    whole: Band,
+    *,
+    carried: Array | None,
+    saved: Array | None,
+    threads: int | None = None,
+) -> Losses:
+    """Compute a band of a step's outputs into arrays, in blocks, on threads.
+
+    Parameters
+    ----------
+    step, frame
+        What to compute; all arrays have the frame's axes.
+    source
+        What the band needs of the input, at least.
+    whole
+        The band.
+    carried, saved
+        Where its outputs go in the step's carried and saved dtype; None where not wanted.
+    threads
+        How many to work on; by default as many as there are processors.
+
+    Returns
+    -------
+    Losses
+        What casts to the saved dtype lost.
+    """
     if not step.stage.can_run:
         raise PlanError(f"stage {step.index} ({step.stage}): without weights it can't be run")
+    task = _Task(step, frame, _drawn_windows(step))
+    losses: list[Losses] = []
+
+    def compute(band: Band) -> None:
+        where = _place_in(frame, whole, band)
+        outs = [None if out is None else out[where] for out in (carried, saved)]
+        losses.append(_compute(task, source.planes(band.planes), band, *outs))
+
+    on_threads(compute, list(bands(step, frame, whole, BLOCK)), threads)
+    return sum(losses, Losses())
+
+
+def _place_in(frame: Frame, whole: Band, band: Band) -> tuple[slice, ...]:
+    """Return the index of a band in an array that holds a larger one."""
+    first = whole.planes.start
+    planes = slice(band.planes.start - first, band.planes.stop - first)
+    outputs = slice(band.first - whole.first, band.last - whole.first)
+    return (planes, *along(frame.place - 1, outputs))
+
+
+def _compute(
+    task: _Task, source: Held, band: Band, carried: Array | None, saved: Array | None
+) -> Losses:
+    """Compute one block."""
     # Overflow to infinity and arithmetic with it are results, not accidents.
     with np.errstate(all="ignore"):
-        result = _computed(step, array)
-        return result.astype(step.carried, copy=np.may_share_memory(result, array))
+        result = _result(task, source, band, saved if carried is None else carried)
+        if isinstance(result, Quotient):
+            if carried is not None:
+                carried[...] = result.real()
+            if saved is None:
+                return Losses()
+            narrow, losses = result.cast(task.step.dtype)
+        else:
+            if carried is not None and result is not carried:
+                np.copyto(carried, result, casting="unsafe")
+            if saved is None or result is saved:
+                return Losses()
+            value = result.astype(task.step.carried, copy=False) if carried is None else carried
+            narrow, losses = cast(value, task.step.dtype)
+        saved[...] = narrow
+        return losses
 
 
-def find_places(step: Step, array: Array) -> Array:
+def find_places(step: Step, array: Array, *, threads: int | None = None) -> Array:
     """Return where each window's maximum stands, as a flat index over the windowed axes."""
+    frame = frame_of(step)
+    task = _Task(step, frame, _drawn_windows(step))
     places = np.empty(step.shape, np.int64)
-    for part, windows in _placed(step):
-        places[part] = maximum_places(_view(step, array[part], windows))
+    framed = places.reshape(frame.shape(step.shape))
+    source = Held(array.reshape(frame.shape(array.shape)))
+    whole = whole_band(step, frame)
+
+    def compute(band: Band) -> None:
+        if step.stage.samples is not None:
+            for part, view in _views_with_samples(task, source, band):
+                framed[part] = maximum_places(view)
+            return
+        view = _view(task, source.planes(band.planes), band, None)
+        framed[_place_in(frame, whole, band)] = maximum_places(view)
+
+    on_threads(compute, list(bands(step, frame, whole, BLOCK)), threads)
     return places
 
 
-def _computed(step: Step, array: Array) -> Array:
-    stage = step.stage
+def whole_band(step: Step, frame: Frame) -> Band:
+    """Return the band that is a step's whole result."""
+    return Band(range(frame.shape(step.shape)[0]), 0, step.shape[frame.cut] if step.shape else 1)
+
+
+def _result(task: _Task, source: Held, band: Band, target: Array | None) -> Array | Quotient:
+    step, stage = task.step, task.step.stage
     if stage.op == "relu":
-        return np.maximum(array, np.zeros((), array.dtype))
+        part = source.along(task.frame.place, band.first, band.last)
+        out = target if target is not None and target.dtype == part.dtype else None
+        return np.asarray(np.maximum(part, np.zeros((), part.dtype), out=out))
+    if stage.samples is not None:
+        result = np.empty(task.frame.shape(step.shape), step.carried)
+        for where, seen in _views_with_samples(task, source, band):
+            reduced = REDUCERS[stage.op](seen, stage)
+            result[where] = reduced.real() if isinstance(reduced, Quotient) else reduced
+        return result
+    view = _view(task, source, band, target)
     if stage.op == "up":
         enlarge = enlargement.interpolated if stage.is_linear else enlargement.repeated
-        return enlarge(array, step.axes, step.windows)
+        return enlarge(view.array, view.axes, view.windows)
     if stage.operation.family == "convolution":
-        return _convolved(step, array)
-    draws = None
-    if stage.operation.key("seed"):
-        draws = uniform(int(stage.option("seed")), step.index, step.shape)
-    results = [
-        (part, REDUCERS[stage.op](_view(step, array[part], windows, draws, part), stage))
-        for part, windows in _placed(step)
-    ]
-    if stage.samples is None:
-        return results[0][1]
-    whole = np.empty(step.shape, step.carried)
-    for part, result in results:
-        whole[part] = result
-    return whole
+        return _convolved(step, task.frame, view)
+    return REDUCERS[stage.op](view, stage)
 
 
-def _view(
-    step: Step,
-    array: Array,
-    windows: tuple[Window, ...],
-    draws: Array | None = None,
-    part: tuple[slice, ...] = (),
-) -> View:
-    view = View(array, step.axes, windows, None if draws is None else draws[part])
-    if step.stage.pads_with_values:
-        return padded_with_values(view, step.stage.padding_mode)
-    return view
+def _view(task: _Task, source: Held, band: Band, target: Array | None) -> View:
+    """Return what a band's outputs need of the source, seen through their windows."""
+    stage, place, axes = task.step.stage, task.frame.place, task.frame.axes(task.step)
+    mode = stage.padding_mode if stage.pads_with_values else None
+    array = source.array
+    if place not in axes:
+        array = source.along(place, band.first, band.last)
+    local, sources = [], []
+    for axis, window in zip(axes, task.windows, strict=True):
+        span = (band.first, band.last) if axis == place else (0, window.output)
+        low, high, part, positions = taken(window, span, mode)
+        start = source.base if axis == place else 0
+        array = array[along(axis, slice(low - start, high - start))]
+        if mode is not None:
+            array = np.take(array, positions - low, axis=axis)
+        local.append(part)
+        sources.append(positions)
+    # In one order in memory, on which the order of a sum may depend.
+    array = np.ascontiguousarray(array)
+    draws = _draws(task, band) if stage.operation.key("seed") else None
+    lengths = tuple(window.length for window in task.windows)
+    return View(array, axes, tuple(local), draws, tuple(sources), lengths, target)
 
 
-def _convolved(step: Step, array: Array) -> Array:
+@lru_cache(maxsize=1024)
+def taken(
+    window: Window, span: tuple[int, int], mode: PadMode | None
+) -> tuple[int, int, Window, Array]:
+    """Return the input interval that some outputs need, their windows on it, and its positions.
+
+    Where padding holds values (``mode``), the positions are those that the values come from, and
+    the windows lie on an array made of these.
+    """
+    if mode is None:
+        if span == (0, window.output):
+            return 0, window.length, window, np.arange(window.length)
+        low, high, part = window.part(*span)
+        return low, high, part, np.arange(low, high)
+    padded = window
+    if isinstance(window, Sliding):
+        length = window.length + window.begin + window.end
+        padded = replace(window, length=length, begin=0, end=0)
+    low, high, part = padded.part(*span)
+    positions = np.pad(np.arange(window.length), window.padding, mode=mode)[low:high]
+    return int(positions.min()), int(positions.max()) + 1, part, positions
+
+
+def _draws(task: _Task, band: Band) -> Array:
+    """Return a random number for each output of a band, by its index in the whole result."""
+    place, shape = task.frame.place, task.frame.shape(task.step.shape)
+    before, inner = prod(shape[1:place]), prod(shape[place + 1 :])
+    height = band.last - band.first
+    draws = np.empty((len(band.planes), before, height * inner))
+    seed = int(task.step.stage.option("seed"))
+    for row, plane in enumerate(band.planes):
+        for at in range(before):
+            start = ((plane * before + at) * shape[place] + band.first) * inner
+            draws[row, at] = uniform(seed, task.step.index, start, height * inner)
+    return draws.reshape(len(band.planes), *shape[1:place], height, *shape[place + 1 :])
+
+
+def _convolved(step: Step, frame: Frame, view: View) -> Array:
     stage = step.stage
-    view = _view(step, array, step.windows)
     own = dict(stage.own)
     if "filter" in own:
         return convolution.filtered(view, str(own["filter"]))
@@ -119,39 +353,50 @@ def _convolved(step: Step, array: Array) -> Array:
 
     return convolution.convolved(
         view,
-        step.layout.index("C"),
+        step.layout.index("C") - frame.lead + 1,
         load(str(own["weights"])),
         load(str(own["bias"])) if "bias" in own else None,
         int(stage.option("groups")),
     )
 
 
-def _placed(step: Step) -> Iterator[tuple[tuple[slice, ...], tuple[Window, ...]]]:
-    """Yield parts of a map with the windows on them: where all are alike, the whole map.
+def _drawn_windows(step: Step) -> tuple[Window, ...]:
+    """Return a step's windows, fractional ones placed by a draw for the whole map.
 
-    Fractional windows are placed here: by a draw for the whole map, so that channels stay aligned,
-    or by PyTorch's samples, a row for each plane of batch and channel.
+    One draw, so that channels stay aligned.
     """
     stage = step.stage
-    if stage.placement != "fractional":
-        yield (slice(None),), step.windows
-        return
-    if stage.samples is None:
-        seed = int(dict(stage.own).get("seed", stage.seed))
-        samples = window_samples(seed, step.index, len(step.windows))
-        yield (slice(None),), _sampled(step.windows, samples)
-        return
+    if stage.placement != "fractional" or stage.samples is not None:
+        return step.windows
+    seed = int(dict(stage.own).get("seed", stage.seed))
+    return _sampled(step.windows, window_samples(seed, step.index, len(step.windows)))
+
+
+def _views_with_samples(
+    task: _Task, source: Held, band: Band
+) -> Iterator[tuple[tuple[slice, ...], View]]:
+    """Yield the index of each plane of batch and channel, and its view.
+
+    Its windows are placed by PyTorch's samples, a row for each plane.
+    """
     from poolcli.files.weights import load
 
-    rows = load(stage.samples)
+    step = task.step
+    path = str(step.stage.samples)
+    rows = load(path)
     if rows.dtype.kind != "f" or not ((rows >= 0) & (rows < 1)).all():
-        raise SpecError(f"samples={stage.samples}: expected floats from 0 up to but not 1")
+        raise SpecError(f"samples={path}: expected floats from 0 up to but not 1")
+    draws = _draws(task, band) if step.stage.operation.key("seed") else None
     for batch, channel in np.ndindex(*rows.shape[:2]):
-        part = [slice(None)] * len(step.layout)
+        part = [slice(None)] * (1 + len(step.layout))
         for letter, at in (("N", batch), ("C", channel)):
             if letter in step.layout:
-                part[step.layout.index(letter)] = slice(at, at + 1)
-        yield tuple(part), _sampled(step.windows, _in_axis_order(rows[batch, channel]))
+                part[1 + step.layout.index(letter)] = slice(at, at + 1)
+        where = tuple(part)
+        windows = _sampled(step.windows, _in_axis_order(rows[batch, channel]))
+        drawn = None if draws is None else draws[where]
+        array = np.ascontiguousarray(source.array[where])
+        yield where, View(array, task.frame.axes(step), windows, drawn)
 
 
 def _in_axis_order(row: Array) -> list[float]:
@@ -164,3 +409,47 @@ def _sampled(windows: tuple[Window, ...], samples: list[float]) -> tuple[Window,
         replace(window, sample=sample) if isinstance(window, Fractional) else window
         for window, sample in zip(windows, samples, strict=True)
     )
+
+
+@lru_cache(maxsize=8)
+def _pool_of(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="poolcli-block")
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+def on_threads(do: Callable[[Work], None], work: Sequence[Work], threads: int | None) -> None:
+    """Do all work, each piece on whichever thread is free; the first error is raised."""
+    count = min(len(work), threads or processors())
+    if count <= 1:
+        for piece in work:
+            do(piece)
+        return
+    left = deque(work)
+
+    def until_done() -> None:
+        while True:
+            try:
+                piece = left.popleft()
+            except IndexError:
+                return
+            try:
+                do(piece)
+            except BaseException:
+                left.clear()
+                raise
+
+    helpers = [_pool_of(count - 1).submit(until_done) for _ in range(count - 1)]
+    try:
+        until_done()
+    finally:
+        for helper in helpers:
+            helper.exception()
+    for helper in helpers:
+        helper.result()

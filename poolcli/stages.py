@@ -201,6 +201,11 @@ class Stage:
         return dict(self.own).get("mode") == "bilinear"
 
     @property
+    def mixes_channels(self) -> bool:
+        """Whether an output is made from all channels: a convolution with weights."""
+        return self.op == "conv" and "filter" not in dict(self.own)
+
+    @property
     def can_run(self) -> bool:
         """Whether it can be run, not only planned: a convolution given by its shape can't."""
         return self.operation.family != "convolution" or "out" not in dict(self.own)

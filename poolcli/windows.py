@@ -97,6 +97,17 @@ class Window(ABC):
         final = self.positions(last - 1)
         return low, max(low, min(final[-1] + 1, self.length))
 
+    def part(self, first: int, last: int) -> tuple[int, int, Window]:
+        """Return what outputs ``first`` up to but not ``last`` need, and their windows on that.
+
+        The input interval [low, high), and windows bound to it alone.
+
+        >>> Sliding(length=10, output=5, size=3, step=2, begin=1, end=0).part(1, 3)
+        (1, 6, Sliding(length=5, output=2, size=3, step=2, spacing=1, begin=0, end=4))
+        """
+        low, high = self.needed(first, last)
+        return low, high, Part(high - low, last - first, self, first, low)
+
     def has_empty(self) -> bool:
         """Whether any window holds nothing but padding."""
         return False
@@ -170,6 +181,18 @@ class Sliding(Window):
         first, _ = self.reach(0)
         _, last = self.reach(self.size - 1)
         return range(first, max(first, last))
+
+    def part(self, first: int, last: int) -> tuple[int, int, Window]:
+        start = first * self.step - self.begin
+        low = min(max(start, 0), self.length)
+        high = min(start + (last - 1 - first) * self.step + self.extent, self.length)
+        high = max(low, high)
+        # The padding declared behind the interval, so that averages count what they did.
+        end = self.length + self.end - high
+        window = Sliding(
+            high - low, last - first, self.size, self.step, self.spacing, low - start, end
+        )
+        return low, high, window
 
     def has_empty(self) -> bool:
         if self.spacing <= self.length:
@@ -280,12 +303,54 @@ class Enlarged(Window):
         first = (2 * index + 1 - self.factor) // (2 * self.factor)
         return range(first, first + 2)
 
+    def needed(self, first: int, last: int) -> tuple[int, int]:
+        low, high = self.positions(first)[0], self.positions(last - 1)[-1] + 1
+        if self.linear:
+            # Beyond the ends the outermost pair is used, one of it with no weight.
+            return max(low, 0), min(max(high, 2), self.length)
+        return low, high
+
     def total_positions(self) -> int:
         return self.output * (self.spread + 1)
 
     @property
     def is_identity(self) -> bool:
         return self.factor == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Window):
+    """Some of another window's outputs, on the interval of the input that they need.
+
+    ``first`` is the first of them, ``low`` the first position of the interval.
+
+    >>> low, high, part = Adaptive(length=7, output=3).part(1, 3)
+    >>> low, high, [list(part.positions(i)) for i in range(2)]
+    (2, 7, [[0, 1, 2], [2, 3, 4]])
+    """
+
+    whole: Window
+    first: int
+    low: int
+
+    @property
+    def kernel(self) -> int:
+        return self.whole.kernel
+
+    @property
+    def dilation(self) -> int:
+        return self.whole.dilation
+
+    def positions(self, index: int) -> range:
+        of_whole = self.whole.positions(self.first + index)
+        return range(of_whole.start - self.low, of_whole.stop - self.low, of_whole.step)
+
+    def total_positions(self) -> int:
+        return sum(len(self.positions(index)) for index in range(self.output))
+
+    @property
+    def is_identity(self) -> bool:
+        return self.whole.is_identity
 
 
 @dataclass(frozen=True, slots=True)

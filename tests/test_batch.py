@@ -224,7 +224,7 @@ def test_an_input_that_changes_while_it_is_read(
 def test_too_little_memory_is_said_with_the_need(
     poolcli: Run, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def out_of_memory(*_: object) -> NoReturn:
+    def out_of_memory(*_: object, **__: object) -> NoReturn:
         raise MemoryError
 
     save(here / "a.png", grey())

@@ -385,9 +385,10 @@ def test_a_plans_shapes_and_dtypes_are_those_of_the_run(
         with pytest.raises(PlanError):
             pool(array, *specs, last, layout="NW")
         return
-    for step, result in run(worked_out, array):
-        assert result.shape == step.shape
-        assert result.dtype == step.carried
+    for result in run(worked_out, array):
+        assert result.array is not None
+        assert result.array.shape == result.step.shape
+        assert result.array.dtype == result.step.dtype
     assert pool(array, *specs, last, layout="NW").dtype == worked_out.steps[-1].dtype
 
 

@@ -371,5 +371,7 @@ def test_a_draw_on_a_border_belongs_to_the_next_share(
     draw: float, values: list[float], expected: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An element without weight is never drawn, not even by 0 or the greatest number below 1."""
-    monkeypatch.setattr(engine, "uniform", lambda _seed, _stream, shape: np.full(shape, draw))
+    monkeypatch.setattr(
+        engine, "uniform", lambda _seed, _stream, _start, count: np.full(count, draw)
+    )
     assert pool(np.array(values), "stochastic:4")[0] == expected

@@ -30,6 +30,41 @@ class Losses:
         )
 
 
+_FEW: Final = 1 << 14
+"""Elements of a window whose average misses a tie by more than :data:`TIE`, if it misses it, and
+twice whose number fits the narrowest dtype of sums."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quotient:
+    """Averages of integers, not divided yet: whole sums, and what each is divided by."""
+
+    sums: Array
+    counts: Array | int
+
+    def real(self) -> Array:
+        """Return the averages in float64, rounded once."""
+        return np.asarray(np.divide(self.sums, self.counts, dtype=np.float64))
+
+    def cast(self, dtype: str) -> tuple[Array, Losses]:
+        """Return the averages in ``dtype``, as :func:`cast` would cast the true fractions.
+
+        >>> Quotient(np.array([5, 6, 7]), 2).cast("uint8")
+        (array([2, 3, 4], dtype=uint8), Losses(rounded=2, saturated=0, nan=0))
+        """
+        target = np.dtype(dtype)
+        if target.kind == "f" or np.max(self.counts) > _FEW:
+            return cast(self.real(), dtype)
+        counts = np.asarray(self.counts, self.sums.dtype)
+        floors = self.sums // counts
+        rests = self.sums - floors * counts
+        # Up from above one half, and from one half if the floor is odd.
+        up = rests + rests + (floors & floors.dtype.type(1)) > counts
+        floors += up
+        whole, losses = _cast_block(floors, target)
+        return whole, losses + Losses(rounded=int(np.count_nonzero(rests)))
+
+
 def cast(array: Array, dtype: str) -> tuple[Array, Losses]:
     """Return ``array`` in ``dtype``: rounded half to even, saturated, NaN as 0, and what was lost.
 

@@ -7,8 +7,8 @@ from math import prod
 
 import numpy as np
 
-from poolcli.kernels.views import Array, as_planes, from_planes
-from poolcli.windows import Enlarged, Window
+from poolcli.kernels.views import Array, along, as_planes, from_planes
+from poolcli.windows import Enlarged, Part, Window
 
 
 def repeated(array: Array, axes: Sequence[int], windows: Sequence[Window]) -> Array:
@@ -19,7 +19,10 @@ def repeated(array: Array, axes: Sequence[int], windows: Sequence[Window]) -> Ar
     array([1, 1, 2, 2])
     """
     for axis, window in zip(axes, windows, strict=True):
-        array = np.repeat(array, window.kernel, axis=axis)
+        whole, first, low = _placed(window)
+        skipped = first - low * whole.factor
+        repeated_whole = np.repeat(array, whole.factor, axis=axis)
+        array = repeated_whole[along(axis, slice(skipped, skipped + window.output))]
     return array
 
 
@@ -31,13 +34,24 @@ def interpolated(array: Array, axes: Sequence[int], windows: Sequence[Window]) -
     wide = np.float64 if array.dtype.kind != "f" else np.promote_types(array.dtype, np.float32)
     array = array.astype(wide)
     for axis, window in zip(axes, windows, strict=True):
-        assert isinstance(window, Enlarged)  # noqa: S101 - what an enlargement is bound to
-        at = np.maximum((np.arange(window.output) + 0.5) / window.factor - 0.5, 0)
+        whole, first, start = _placed(window)
+        at = (np.arange(first, first + window.output) + 0.5) / whole.factor - 0.5
+        at = np.maximum(at, 0)
         low = at.astype(np.int64)
-        high = np.minimum(low + 1, window.length - 1)
+        high = np.minimum(low + 1, whole.length - 1)
         share = (at - low).astype(wide).reshape([-1, *[1] * (array.ndim - axis - 1)])
-        array = np.take(array, low, axis) * (1 - share) + np.take(array, high, axis) * share
+        before, behind = np.take(array, low - start, axis), np.take(array, high - start, axis)
+        array = before * (1 - share) + behind * share
     return array
+
+
+def _placed(window: Window) -> tuple[Enlarged, int, int]:
+    """Return an enlargement, the first output asked for, and the position of the first element."""
+    if isinstance(window, Part):
+        assert isinstance(window.whole, Enlarged)  # noqa: S101 - what an enlargement is bound to
+        return window.whole, window.first, window.low
+    assert isinstance(window, Enlarged)  # noqa: S101 - what an enlargement is bound to
+    return window, 0, 0
 
 
 def put_back(values: Array, places: Array, axes: Sequence[int], shape: Sequence[int]) -> Array:

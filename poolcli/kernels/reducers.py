@@ -8,6 +8,7 @@ numbers of an operation with a seed come with the view, drawn by the engine.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from math import comb
 from typing import Any, Final
@@ -15,30 +16,35 @@ from typing import Any, Final
 import numpy as np
 
 from poolcli.errors import RangeError
+from poolcli.kernels.casts import Quotient
+from poolcli.kernels.folding import is_short
 from poolcli.kernels.views import Array, View, count_present
 from poolcli.stages import Stage
 from poolcli.windows import Window
 
-_SHORT_SUM: Final = 64
-"""Float sums of more elements than this are accumulated in float64 (float32 drifts: 4096² times
-0.1, one after the other, averages 0.115)."""
-
 
 def _maximum(view: View, _stage: Stage) -> Array:
-    return view.fold(np.maximum, least(view.array.dtype))
+    return _extreme(view, np.maximum, least(view.array.dtype), view.target)
 
 
 def _minimum(view: View, _stage: Stage) -> Array:
-    return view.fold(np.minimum, greatest(view.array.dtype))
+    return _extreme(view, np.minimum, greatest(view.array.dtype), view.target)
 
 
-def _average(view: View, stage: Stage) -> Array:
+def _extreme(view: View, combine: np.ufunc, padding: float, out: Array | None) -> Array:
+    if view.array.dtype != np.float16:
+        return view.fold(combine, padding, out=out)
+    # Half precision has no fast comparison; single precision holds all of it.
+    return view.fold(combine, padding, dtype=np.float32).astype(np.float16)
+
+
+def _average(view: View, stage: Stage) -> Array | Quotient:
     counts = view.counts(stage)
     if view.array.dtype.kind in "iu" and view.array.dtype.itemsize == _WORD:
         return _rounded_quotient(*_split_sums(view), counts)
-    total = _total(view)
+    total = _total(view, view.target)
     if total.dtype.kind != "f":
-        return np.asarray(np.divide(total, counts, dtype=np.float64))
+        return Quotient(total, counts)
     # In place where it can be: fresh memory costs more than the arithmetic.
     out = None if np.may_share_memory(total, view.array) else total
     return np.asarray(np.divide(total, counts, out=out, dtype=total.dtype))
@@ -160,14 +166,17 @@ def _drawn(elements: Array, _places: Array, draws: Array | None) -> Array:
     return np.take_along_axis(elements, chosen[..., None], axis=-1)[..., 0]
 
 
-def _average_and_maximum(view: View, stage: Stage) -> Array:
+def _average_and_maximum(view: View, stage: Stage) -> Array | Quotient:
     mix = float(stage.option("mix"))
     if mix == 0:
         return _maximum(view, stage)
-    average = _average(view, stage)
+    apart = replace(view, target=None)
+    average = _average(apart, stage)
     if mix == 1:
         return average
-    return np.asarray(mix * average + (1 - mix) * _maximum(view, stage).astype(average.dtype))
+    if isinstance(average, Quotient):
+        average = average.real()
+    return np.asarray(mix * average + (1 - mix) * _maximum(apart, stage).astype(average.dtype))
 
 
 def _pick(view: View, _stage: Stage) -> Array:
@@ -187,7 +196,7 @@ def _counted_weight(window: Window, index: int) -> float:
     return 1.0 if all(inside) else float(weights[inside].sum())
 
 
-REDUCERS: Final[dict[str, Callable[[View, Stage], Array]]] = {
+REDUCERS: Final[dict[str, Callable[[View, Stage], Array | Quotient]]] = {
     "max": _maximum,
     "min": _minimum,
     "avg": _average,
@@ -246,17 +255,22 @@ def greatest(dtype: np.dtype[Any]) -> float:
     return True if dtype.kind == "b" else int(np.iinfo(dtype).max)
 
 
-def _total(view: View) -> Array:
+def _total(view: View, out: Array | None = None) -> Array:
     """Sum every window in a dtype that holds it: exactly for integers of up to 32 bits."""
+    return view.fold(np.add, 0, dtype=_accumulator(view), out=out)
+
+
+def _accumulator(view: View) -> np.dtype[Any]:
     dtype = view.array.dtype
-    accumulator: np.dtype[Any]
     if dtype.kind == "f":
-        short = view.volume <= _SHORT_SUM
-        accumulator = np.promote_types(dtype, np.float32 if short else np.float64)
-    else:
-        fits = view.volume << (8 * dtype.itemsize) < 1 << 31
-        accumulator = np.dtype(np.int32 if fits else np.int64)
-    return view.on(view.array.astype(accumulator, copy=False)).fold(np.add, 0)
+        # Short windows are summed in a tree, whose error grows with the depth alone.
+        short = all(is_short(window) for window in view.windows)
+        return np.promote_types(dtype, np.float32 if short else np.float64)
+    largest = view.volume << (8 * dtype.itemsize)
+    if dtype.kind == "i":
+        return np.dtype(np.int32 if largest < 1 << 31 else np.int64)
+    narrow = np.uint16 if largest <= 1 << 16 else np.int32
+    return np.dtype(narrow if largest < 1 << 31 else np.int64)
 
 
 def _rounded_quotient(high: Array, low: Array, counts: Array | int) -> Array:

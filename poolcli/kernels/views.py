@@ -15,17 +15,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from poolcli.operations import PadMode
+from poolcli.kernels.folding import fold, is_short
 from poolcli.stages import Stage
 from poolcli.windows import Sliding, Window
 
 Array = NDArray[Any]
 
-_SHORT: Final = 32
-"""Windows of up to so many positions are combined position by position, longer ones one by one.
-
-The choice looks at the window alone: of how many there are, no result may depend.
-"""
 _BLOCK: Final = 1 << 20
 """Elements gathered at once, so that windows that overlap don't multiply the memory."""
 
@@ -34,9 +29,10 @@ _BLOCK: Final = 1 << 20
 class View:
     """An array, the axes that windows lie on, and a bound window for each.
 
-    ``draws`` are random numbers, one for each window, for operations that need them. ``sources`` is
-    set where padding holds values: along each axis, the position that every element of the padded
-    array came from.
+    ``draws`` are random numbers, one for each window, for operations that need them. ``sources``
+    tells, where the array is a part of a map or its padding holds values, of every element along
+    each axis the position in the map that it came from; ``lengths`` are those axes' lengths in the
+    map. ``target`` is where the result may be put.
     """
 
     array: Array
@@ -44,6 +40,8 @@ class View:
     windows: tuple[Window, ...]
     draws: Array | None = None
     sources: tuple[Array, ...] | None = None
+    lengths: tuple[int, ...] | None = None
+    target: Array | None = None
 
     @property
     def volume(self) -> int:
@@ -62,17 +60,20 @@ class View:
         """Return the same windows over another array of the same shape."""
         return replace(self, array=array)
 
-    def fold(self, combine: np.ufunc, identity: float) -> Array:
+    def fold(
+        self,
+        combine: np.ufunc,
+        identity: float,
+        *,
+        dtype: DTypeLike | None = None,
+        out: Array | None = None,
+    ) -> Array:
         """Combine every window's elements; a window of padding alone gives ``identity``.
 
-        One axis after the other, so that a k×k window costs 2·k combinations, not k². The order
-        within a window depends on nothing but the window, so that results are reproducible.
+        See :func:`poolcli.kernels.folding.fold`. The result is the array itself where no window
+        acts, and ``out`` where that fits.
         """
-        array = self.array
-        for axis, window in zip(self.axes, self.windows, strict=True):
-            if not window.is_identity:
-                array = _fold_axis(array, axis, window, combine, identity)
-        return array
+        return fold(self.array, self.axes, self.windows, combine, identity, dtype=dtype, out=out)
 
     def weigh(self, weights_of: Callable[[int], Array]) -> Array:
         """Sum every window's elements times weights, the product of those along each axis.
@@ -184,7 +185,7 @@ class View:
     def _flat(self, positions: Sequence[Array]) -> Array:
         """Return flat indices over the windowed axes of the array as it was before padding."""
         sources = self.sources or tuple(np.arange(window.length) for window in self.windows)
-        lengths = [int(source.max()) + 1 for source in sources]
+        lengths = self.lengths or tuple(window.length for window in self.windows)
         flat = np.zeros((), np.int64)
         for source, length, index in zip(sources, lengths, positions, strict=True):
             flat = flat * length + source[index]
@@ -255,50 +256,9 @@ def _spread(positions: Array, axis: int, count: int) -> Array:
     return positions.reshape(shape)
 
 
-def padded_with_values(view: View, mode: PadMode) -> View:
-    """Return a view whose declared padding holds values, as numpy.pad's ``mode`` makes them."""
-    width = [(0, 0)] * view.array.ndim
-    windows, sources = list(view.windows), []
-    for place, (axis, window) in enumerate(zip(view.axes, view.windows, strict=True)):
-        width[axis] = window.padding
-        if isinstance(window, Sliding):
-            length = window.length + window.begin + window.end
-            windows[place] = replace(window, length=length, begin=0, end=0)
-        sources.append(np.pad(np.arange(window.length), window.padding, mode=mode))
-    array = np.pad(view.array, width, mode=mode)
-    return View(array, view.axes, tuple(windows), view.draws, tuple(sources))
-
-
 def count_present(window: Window, index: int) -> int:
     """How many elements a window holds, padding left out."""
     return len(window.present(index))
-
-
-def _fold_axis(
-    array: Array, axis: int, window: Window, combine: np.ufunc, identity: float
-) -> Array:
-    """Combine windows along one axis, in as few passes as the window allows."""
-    if isinstance(window, Sliding) and window.kernel <= _SHORT:
-        return _fold_by_tap(array, axis, window, combine, identity)
-    return _fold_by_output(array, axis, window, combine, identity)
-
-
-def _fold_by_tap(
-    array: Array, axis: int, window: Sliding, combine: np.ufunc, identity: float
-) -> Array:
-    """Combine all windows' first elements with all their second ones, and so on."""
-    result = _empty_result(array, axis, window)
-    for tap in range(window.size):
-        first, last = window.reach(tap)
-        part = array[along(axis, taken(window, tap))]
-        target = result[along(axis, slice(first, last))]
-        if tap == 0:
-            result[along(axis, slice(0, first))] = identity
-            result[along(axis, slice(last, None))] = identity
-            target[...] = part
-        else:
-            combine(target, part, out=target)
-    return result
 
 
 def taken(window: Sliding, tap: int) -> slice:
@@ -308,28 +268,12 @@ def taken(window: Sliding, tap: int) -> slice:
     return slice(start, max(start, start + (last - first - 1) * window.step + 1), window.step)
 
 
-def _fold_by_output(
-    array: Array, axis: int, window: Window, combine: np.ufunc, identity: float
-) -> Array:
-    """Reduce one window after the other: few windows, or windows of varying sizes."""
-    result = _empty_result(array, axis, window)
-    for index in range(window.output):
-        present = window.present(index)
-        target = result[along(axis, slice(index, index + 1))]
-        if present:
-            part = array[along(axis, slice(present.start, present[-1] + 1, present.step))]
-            combine.reduce(part, axis=axis, dtype=array.dtype, out=target, keepdims=True)
-        else:
-            target[...] = identity
-    return result
-
-
 def _weigh_axis(
     array: Array, axis: int, window: Window, weights_of: Callable[[int], Array]
 ) -> Array:
     """Sum windows along one axis with weights."""
     result = np.zeros_like(_empty_result(array, axis, window))
-    if isinstance(window, Sliding) and window.kernel <= _SHORT:
+    if isinstance(window, Sliding) and is_short(window):
         for tap, weight in enumerate(weights_of(window.size)):
             if weight:
                 target = result[along(axis, slice(*window.reach(tap)))]

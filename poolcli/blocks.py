@@ -1,0 +1,104 @@
+"""How a step's work is cut into parts: which planes, which outputs, and the input these need.
+
+A map is seen as planes: its leading axes, on which nothing of a step lies, are one axis of planes
+that don't touch each other. Of a plane, outputs are taken in bands along the first windowed axis.
+Integers only, no NumPy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+
+from poolcli.dtypes import ITEM_SIZES
+from poolcli.plan import Step
+from poolcli.windows import Sliding, Window
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Which axes are planes (the first ``lead``), and along which a plane is cut.
+
+    Arrays in a frame have the shape (planes, the other axes…).
+    """
+
+    lead: int
+    cut: int
+
+    @property
+    def place(self) -> int:
+        """The axis of an array in this frame that bands are cut along."""
+        return self.cut - self.lead + 1
+
+    def shape(self, whole: Shape) -> Shape:
+        """Return a map's shape in this frame."""
+        return (prod(whole[: self.lead]), *whole[self.lead :])
+
+    def axes(self, step: Step) -> tuple[int, ...]:
+        """Return the axes of an array in this frame that a step's windows lie on."""
+        return tuple(axis - self.lead + 1 for axis in step.axes)
+
+    def window(self, step: Step) -> Window:
+        """Return a step's window along the axis that is cut; a bare one where it has none."""
+        for axis, window in zip(step.axes, step.windows, strict=True):
+            if axis == self.cut:
+                return window
+        length = step.input_shape[self.cut]
+        return Sliding(length, length, 1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Some planes of a result, and of these the outputs from ``first`` up to but not ``last``."""
+
+    planes: range
+    first: int
+    last: int
+
+
+def acted_axes(step: Step) -> tuple[int, ...]:
+    """Return the axes along which a step's outputs depend on more than one element.
+
+    A convolution with weights takes all channels together. Samples of fractional windows come a
+    row for each plane, so that such a step is done in one piece.
+    """
+    if step.stage.samples is not None:
+        return tuple(range(len(step.shape)))
+    axes = set(step.axes)
+    if step.stage.mixes_channels:
+        axes.add(step.layout.index("C"))
+    return tuple(sorted(axes))
+
+
+def frame_of(step: Step) -> Frame:
+    """Return the frame in which a step alone is cut."""
+    acted = acted_axes(step)
+    if not acted:
+        last = max(len(step.shape) - 1, 0)
+        return Frame(last, last)
+    return Frame(acted[0], min(step.axes))
+
+
+def bands(step: Step, frame: Frame, whole: Band, block: int) -> Iterator[Band]:
+    """Cut a band into ones that take about ``block`` bytes of input and output each."""
+    if step.stage.samples is not None:
+        yield whole
+        return
+    item = max(ITEM_SIZES[step.dtype], ITEM_SIZES[step.carried])
+    planes = max(1, prod(step.shape[: frame.lead]))
+    outputs = step.shape[frame.cut]
+    both = max(prod(step.input_shape), prod(step.shape)) // planes
+    per_output = max(1, both * item // max(1, outputs))
+    per_plane = per_output * (whole.last - whole.first)
+    if per_plane <= block:
+        group = max(1, block // max(1, per_plane))
+        for start in range(0, len(whole.planes), group):
+            yield Band(whole.planes[start : start + group], whole.first, whole.last)
+        return
+    height = max(1, block // per_output)
+    for plane in whole.planes:
+        for first in range(whole.first, whole.last, height):
+            yield Band(range(plane, plane + 1), first, min(first + height, whole.last))
