@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
 from math import prod
 from operator import index
 
@@ -196,4 +197,20 @@ def _planned(
 ) -> tuple[Array, Plan]:
     """Return an array in the machine's byte order, and the plan of a chain for it."""
     array = _array(x)
+    specs = tuple(specs)
+    if all(isinstance(spec, str) for spec in specs):
+        known = _known_plan(specs, array.shape, layout, array.dtype.name)
+        if known is not None:
+            return array, known
     return array, plan_chain(as_chain(specs), array.shape, layout=layout, dtype=array.dtype.name)
+
+
+@lru_cache(maxsize=256)
+def _known_plan(
+    specs: tuple[str | Stage | Chain, ...], shape: tuple[int, ...], layout: str | None, dtype: str
+) -> Plan | None:
+    """Return the plan of a chain that depends on nothing else, as on the headers of files."""
+    chain = as_chain(specs)
+    if any(stage.reads_files for stage in chain):
+        return None
+    return plan_chain(chain, shape, layout=layout, dtype=dtype)

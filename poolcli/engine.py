@@ -30,7 +30,7 @@ from poolcli.windows import Fractional, Sliding, Window
 
 Work = TypeVar("Work")
 
-BLOCK: Final = 1 << 20
+BLOCK: Final = 1 << 21
 """Bytes of input or output worked on at once: large beside Python's own cost per call, and small
 enough for the second-level cache to hold what is worked on."""
 

@@ -201,6 +201,12 @@ class Stage:
         return dict(self.own).get("mode") == "bilinear"
 
     @property
+    def reads_files(self) -> bool:
+        """Whether weights, a bias or samples come from files."""
+        own = dict(self.own)
+        return self.samples is not None or "weights" in own
+
+    @property
     def mixes_channels(self) -> bool:
         """Whether an output is made from all channels: a convolution with weights."""
         return self.op == "conv" and "filter" not in dict(self.own)

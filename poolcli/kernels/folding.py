@@ -78,21 +78,22 @@ def fold(  # noqa: PLR0913 - an array, where windows lie on it, what is done in 
     wide = array.dtype if dtype is None else np.dtype(dtype)
     short: list[tuple[int, Sliding]] = []
     for axis, window in zip(axes, windows, strict=True):
-        if window.is_identity:
-            continue
         if isinstance(window, Sliding) and window.size <= LONGEST:
-            short.append((axis, window))
-        else:
+            if not window.is_identity:
+                short.append((axis, window))
+        elif not window.is_identity:
             array = _fold_by_output(array, (axis, window), combine, identity, wide)
-    array = array.astype(wide, copy=False)
+    if array.dtype != wide:
+        array = array.astype(wide)
     if not short:
         return array
-    array, short = _padded(np.ascontiguousarray(array), short, identity)
-    for axis, window in short[:-1]:
-        if _stands_apart(window):
-            array = _fold_apart(array, axis, window, combine)
-            short = [entry for entry in short if entry[0] != axis]
-    return _fold_by_shifts(array, short, combine, out)
+    scheme = _scheme(array.shape, tuple(short), idempotent=combine is not np.add)
+    array = np.ascontiguousarray(array)
+    if scheme.padded:
+        array = scheme.padded.apply(array, identity)
+    for axis, window in scheme.apart:
+        array = _fold_apart(array, axis, window, combine)
+    return _fold_by_shifts(array, scheme, combine, out)
 
 
 def is_short(window: Window) -> bool:
@@ -124,34 +125,86 @@ _PADDED: Final = -1
 """The slot of a padded array; results of passes have those from 1 on."""
 
 
-def _padded(
-    array: Array, short: list[tuple[int, Sliding]], identity: float
-) -> tuple[Array, list[tuple[int, Sliding]]]:
-    """Return the array with its padding made real where windows reach it, and bare windows."""
-    shape, target, source = (
-        list(array.shape),
-        [slice(None)] * array.ndim,
-        [slice(None)] * array.ndim,
-    )
+class _Padded(NamedTuple):
+    """A shape with room for the padding that windows reach, and where the array goes in it."""
+
+    shape: tuple[int, ...]
+    target: tuple[slice, ...]
+    source: tuple[slice, ...]
+
+    def apply(self, array: Array, identity: float) -> Array:
+        """Return the array with its padding made real."""
+        padded = _scratch.take(_PADDED, prod(self.shape), array.dtype).reshape(self.shape)
+        padded.fill(identity)
+        padded[self.target] = array[self.source]
+        return padded
+
+
+class _Pass(NamedTuple):
+    """``result`` = ``left`` combined with ``right``, each a buffer's number and the part used."""
+
+    result: int
+    left: int
+    right: int
+    left_part: tuple[slice, ...]
+    right_part: tuple[slice, ...]
+
+
+class _Scheme(NamedTuple):
+    """What is done to arrays of one shape, worked out once for all blocks that are alike."""
+
+    padded: _Padded | None
+    apart: tuple[tuple[int, Sliding], ...]
+    shape: tuple[int, ...]
+    """Of the array that passes are made over."""
+    flat: tuple[_Pass, ...]
+    """Passes over the flat array."""
+    last: _Pass | None
+    """The last one, which gives just the windows asked for; None where they are copied out."""
+    taken: tuple[slice, ...]
+    """The windows asked for, in the buffer of the last flat pass."""
+    result: tuple[int, ...]
+
+
+@lru_cache(maxsize=512)
+def _scheme(
+    shape: tuple[int, ...], short: tuple[tuple[int, Sliding], ...], *, idempotent: bool
+) -> _Scheme:
+    room, target, source = list(shape), [slice(None)] * len(shape), [slice(None)] * len(shape)
     for axis, window in short:
         span = (window.output - 1) * window.step + window.extent
         if window.begin > 0 or span > window.length:
             kept = min(window.length, span - window.begin)
-            shape[axis] = span
+            room[axis] = span
             target[axis] = slice(window.begin, window.begin + kept)
             source[axis] = slice(0, kept)
-    bare = [(axis, _without_padding(window, shape[axis])) for axis, window in short]
-    if all(part.stop is None for part in target):
-        return array, bare
-    padded = _scratch.take(_PADDED, prod(shape), array.dtype).reshape(shape)
-    padded.fill(identity)
-    padded[tuple(target)] = array[tuple(source)]
-    return padded, bare
-
-
-@lru_cache(maxsize=4096)
-def _without_padding(window: Sliding, length: int) -> Sliding:
-    return Sliding(length, window.output, window.size, window.step, window.spacing)
+    padded = None
+    if any(part.stop is not None for part in target):
+        padded = _Padded(tuple(room), tuple(target), tuple(source))
+    apart = tuple((axis, window) for axis, window in short[:-1] if _stands_apart(window))
+    for axis, window in apart:
+        room[axis] = window.output
+    shifted = [entry for entry in reversed(short) if entry not in apart]
+    result, taken = room.copy(), [slice(None)] * len(room)
+    for axis, window in shifted:
+        result[axis] = window.output
+        taken[axis] = slice(0, (window.output - 1) * window.step + 1, window.step)
+    steps = _steps(tuple(window.size for _, window in shifted), idempotent=idempotent)
+    flat, last = [], None
+    sizes = {0: prod(room)}
+    for number, (buffer, left, right, place, ahead) in enumerate(steps):
+        axis, window = shifted[place]
+        shift = ahead * window.spacing
+        if number == len(steps) - 1 and all(window.step == 1 for _, window in shifted):
+            moved = taken.copy()
+            moved[axis] = slice(shift, shift + window.output)
+            last = _Pass(buffer, left, right, tuple(taken), tuple(moved))
+            break
+        shift *= prod(room[axis + 1 :])
+        count = min(sizes[left], sizes[right] - shift)
+        flat.append(_Pass(buffer, left, right, (slice(count),), (slice(shift, shift + count),)))
+        sizes[buffer] = count
+    return _Scheme(padded, apart, tuple(room), tuple(flat), last, tuple(taken), tuple(result))
 
 
 def _stands_apart(window: Sliding) -> bool:
@@ -164,7 +217,7 @@ def _fold_apart(array: Array, axis: int, window: Sliding, combine: np.ufunc) -> 
     """Combine windows that share no element, which leaves a smaller array."""
     before, after = array.shape[:axis], array.shape[axis + 1 :]
     outer, inner = prod(before), prod(after)
-    flat = array.reshape(outer, window.length, inner)
+    flat = array.reshape(outer, array.shape[axis], inner)
     row, item = flat.strides[1:]
     grouped = as_strided(
         flat,
@@ -181,7 +234,7 @@ def _fold_apart(array: Array, axis: int, window: Sliding, combine: np.ufunc) -> 
 
 
 def _fold_groups(grouped: Array, combine: np.ufunc, out: Array) -> None:
-    """Combine axis 2 in the order of :func:`_passes`: halves with halves, an odd one at last."""
+    """Combine axis 2 in the order of :func:`_steps`: halves with halves, an odd one at last."""
     size = grouped.shape[2]
     if size == 1:
         np.copyto(out, grouped[:, :, 0])
@@ -195,23 +248,23 @@ def _fold_groups(grouped: Array, combine: np.ufunc, out: Array) -> None:
         _fold_groups(combine(grouped[:, :, :half], grouped[:, :, half:]), combine, out)
 
 
-class _Pass(NamedTuple):
-    """``result`` = ``left`` combined with ``right`` shifted by ``shift`` positions of a window."""
+class _Step(NamedTuple):
+    """``result`` = ``left`` combined with ``right`` shifted by ``ahead`` positions of a window."""
 
     result: int
     left: int
     right: int
     place: int
-    shift: int
+    ahead: int
 
 
 @lru_cache(maxsize=1024)
-def _passes(sizes: tuple[int, ...], *, idempotent: bool) -> tuple[_Pass, ...]:
+def _steps(sizes: tuple[int, ...], *, idempotent: bool) -> tuple[_Step, ...]:
     """Return the passes that combine windows of these sizes, one axis after the other.
 
     Nodes are numbered: 0 is the input, others are buffers, used again when they are done with.
 
-    >>> [tuple(each) for each in _passes((5,), idempotent=False)]
+    >>> [tuple(each) for each in _steps((5,), idempotent=False)]
     [(1, 0, 0, 0, 2), (2, 1, 1, 0, 1), (2, 2, 0, 0, 4)]
     """
     steps: list[tuple[int, int, int, int]] = []
@@ -241,7 +294,7 @@ def _passes(sizes: tuple[int, ...], *, idempotent: bool) -> tuple[_Pass, ...]:
     return _in_few_buffers(steps)
 
 
-def _in_few_buffers(steps: Sequence[tuple[int, int, int, int]]) -> tuple[_Pass, ...]:
+def _in_few_buffers(steps: Sequence[tuple[int, int, int, int]]) -> tuple[_Step, ...]:
     last_use = {node: at for at, (left, right, _, _) in enumerate(steps) for node in (left, right)}
     buffer_of, free, count = {0: 0}, list[int](), 0
     passes = []
@@ -258,42 +311,27 @@ def _in_few_buffers(steps: Sequence[tuple[int, int, int, int]]) -> tuple[_Pass, 
         buffer_of[at + 1] = buffer
         done = {node for node in (left, right) if node != 0 and last_use[node] == at}
         free += sorted({buffer_of[node] for node in done} - {buffer})
-        passes.append(_Pass(buffer, *sources, place, shift))
+        passes.append(_Step(buffer, *sources, place, shift))
     return tuple(passes)
 
 
-def _fold_by_shifts(
-    array: Array, short: list[tuple[int, Sliding]], combine: np.ufunc, out: Array | None
-) -> Array:
+def _fold_by_shifts(array: Array, scheme: _Scheme, combine: np.ufunc, out: Array | None) -> Array:
     """Combine windows of all axes by passes over the flat array, and copy out those asked for."""
-    shape, lengths = array.shape, list(array.shape)
-    taken = [slice(None)] * array.ndim
-    for axis, window in short:
-        lengths[axis] = window.output
-        taken[axis] = slice(0, (window.output - 1) * window.step + 1, window.step)
-    if out is None or out.dtype != array.dtype or out.shape != tuple(lengths):
-        out = np.empty(lengths, array.dtype)
-    passes = _passes(tuple(window.size for _, window in short), idempotent=combine is not np.add)
-    every = all(window.step == 1 for _, window in short)
-    flat, size = array.reshape(-1), array.size
-    nodes, sizes = {0: flat}, {0: size}
-    for number, (result, left, right, place, ahead) in enumerate(passes):
-        axis, window = short[place]
-        shift = ahead * window.spacing
-        if every and number == len(passes) - 1:
-            shifted = taken.copy()
-            shifted[axis] = slice(shift, shift + window.output)
-            first, second = nodes[left].reshape(shape), nodes[right].reshape(shape)
-            return np.asarray(combine(first[tuple(taken)], second[tuple(shifted)], out=out))
-        shift = shift * prod(shape[axis + 1 :])
-        count = min(sizes[left], sizes[right] - shift)
-        target = nodes.get(result)
+    if out is None or out.dtype != array.dtype or out.shape != scheme.result:
+        out = np.empty(scheme.result, array.dtype)
+    nodes, node = {0: array.reshape(-1)}, 0
+    for node, left, right, left_part, right_part in scheme.flat:
+        target = nodes.get(node)
         if target is None:
-            target = nodes[result] = _scratch.take(result, size, array.dtype)
-        combine(nodes[left][:count], nodes[right][shift : shift + count], out=target[:count])
-        sizes[result] = count
-    node = nodes[passes[-1].result] if passes else flat
-    _copy_strided(node.reshape(shape), tuple(taken), out)
+            target = nodes[node] = _scratch.take(node, array.size, array.dtype)
+        combine(nodes[left][left_part], nodes[right][right_part], out=target[left_part])
+    shape = scheme.shape
+    if scheme.last is None:
+        _copy_strided(nodes[node].reshape(shape), scheme.taken, out)
+    else:
+        _, left, right, left_part, right_part = scheme.last
+        first, second = nodes[left].reshape(shape), nodes[right].reshape(shape)
+        combine(first[left_part], second[right_part], out=out)
     return out
 
 

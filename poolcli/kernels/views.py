@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import product
 from math import prod
 from typing import Any, Final
@@ -100,16 +101,7 @@ class View:
 
         A plain number where it is the same for all windows.
         """
-        total: Any = 1
-        for axis, window in zip(self.axes, self.windows, strict=True):
-            each = _for_each(window, measure)
-            if (each == each[0]).all():
-                total = total * each[0].item()
-            else:
-                shape = [1] * self.array.ndim
-                shape[axis] = window.output
-                total = total * each.reshape(shape)
-        return total
+        return _product(self.array.ndim, self.axes, self.windows, measure)
 
     def firsts(self) -> Array:
         """Each window's first element that is not padding."""
@@ -204,6 +196,25 @@ def from_planes(planes: Array, shape: Sequence[int], axes: Sequence[int]) -> Arr
     lead = [length for axis, length in enumerate(shape) if axis not in axes]
     moved = planes.reshape(*lead, *planes.shape[1:])
     return np.ascontiguousarray(np.moveaxis(moved, range(-len(axes), 0), axes))
+
+
+@lru_cache(maxsize=16)
+def _product(
+    ndim: int,
+    axes: tuple[int, ...],
+    windows: tuple[Window, ...],
+    measure: Callable[[Window, int], Any],
+) -> Any:
+    total: Any = 1
+    for axis, window in zip(axes, windows, strict=True):
+        each = _for_each(window, measure)
+        if (each == each[0]).all():
+            total = total * each[0].item()
+        else:
+            shape = [1] * ndim
+            shape[axis] = window.output
+            total = total * each.reshape(shape)
+    return total
 
 
 def _for_each(window: Window, measure: Callable[[Window, int], Any]) -> Array:
