@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 from math import prod
 from operator import index
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -74,7 +75,9 @@ def pool(
     last = plan.steps[-1]
     if wanted is not None:
         plan = replace(plan, steps=(*plan.steps[:-1], replace(last, dtype=wanted)))
-    results = [result.array for result in engine.run(plan, array, saved={last.index})]
+    results = [
+        result.array for result in engine.run(plan, array, saved={last.index}, counted=False)
+    ]
     assert results[-1] is not None, "the last was asked for"  # noqa: S101
     return results[-1]
 
@@ -174,6 +177,10 @@ def unpool(
     return enlargement.put_back(values, places.astype(np.int64), axes, whole)
 
 
+_NATIVE: Final = {np.dtype(name): name for name in ITEM_SIZES}
+"""Dtypes in the machine's byte order, and their names, which NumPy takes long to tell."""
+
+
 def _dtype_name(dtype: DTypeLike) -> str:
     try:
         return check_dtype(np.dtype(dtype).name)
@@ -187,6 +194,8 @@ def _array(x: ArrayLike) -> Array:
         array = np.asarray(x)
     except ValueError as error:
         raise PlanError(f"not an array: {' '.join(str(error).split())}") from error
+    if array.dtype in _NATIVE:
+        return array
     if array.dtype.name not in ITEM_SIZES:
         raise PlanError(f"dtype {array.dtype} can't be pooled: known are {', '.join(ITEM_SIZES)}")
     return array.astype(array.dtype.newbyteorder("="), copy=False)
@@ -199,10 +208,12 @@ def _planned(
     array = _array(x)
     specs = tuple(specs)
     if all(isinstance(spec, str) for spec in specs):
-        known = _known_plan(specs, array.shape, layout, array.dtype.name)
+        known = _known_plan(specs, array.shape, layout, _NATIVE[array.dtype])
         if known is not None:
             return array, known
-    return array, plan_chain(as_chain(specs), array.shape, layout=layout, dtype=array.dtype.name)
+    return array, plan_chain(
+        as_chain(specs), array.shape, layout=layout, dtype=_NATIVE[array.dtype]
+    )
 
 
 @lru_cache(maxsize=256)

@@ -201,7 +201,7 @@ def _pool_and_write(
     results = {result.step.index: result for result in job.results}
     shown = [("input", array)]
     asked = None if job.sheet is not None else set(results)
-    for result in engine.run(job.plan, array, saved=asked):
+    for result in engine.run(job.plan, array, saved=asked, counted=options.dtype is not None):
         step, saved = result.step, result.array
         if saved is None:
             continue

@@ -82,12 +82,16 @@ def frame_of(step: Step) -> Frame:
     return Frame(acted[0], min(step.axes))
 
 
+_SUMMED = 2
+"""Bytes of what integers are summed in, as a rule, before they are carried in wider floats."""
+
+
 def bands(step: Step, frame: Frame, whole: Band, block: int) -> Iterator[Band]:
     """Cut a band into ones that take about ``block`` bytes of input and output each."""
     if step.stage.samples is not None:
         yield whole
         return
-    item = max(ITEM_SIZES[step.dtype], ITEM_SIZES[step.carried])
+    item = max(ITEM_SIZES[step.dtype], min(ITEM_SIZES[step.carried], _SUMMED))
     planes = max(1, prod(step.shape[: frame.lead]))
     outputs = step.shape[frame.cut]
     both = max(prod(step.input_shape), prod(step.shape)) // planes

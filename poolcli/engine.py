@@ -49,6 +49,7 @@ def run(
     array: Array,
     *,
     saved: Collection[int] | None = None,
+    counted: bool = True,
     threads: int | None = None,
 ) -> Iterator[Result]:
     """Yield each step of a plan with its result as it is saved, in order.
@@ -61,6 +62,8 @@ def run(
         The input; it is never changed. A result may share its memory where a step changes nothing.
     saved
         Indices of the steps whose results are asked for; by default all.
+    counted
+        Whether losses say what was rounded, which takes time.
     threads
         How many to work on; by default as many as there are processors.
 
@@ -71,7 +74,7 @@ def run(
     RangeError
         If an integer sum does not fit in 64 bits.
     """
-    if array.shape != plan.shape or array.dtype.name != plan.dtype:
+    if array.shape != plan.shape or array.dtype != plan.dtype:
         raise PlanError(
             f"the plan is for {plan.dtype} {plan.shape}, the array is {array.dtype} {array.shape}"
         )
@@ -89,7 +92,7 @@ def run(
             else:
                 last = step is plan.steps[-1]
                 carried, kept, losses = _run_step(
-                    step, array, carry=not last, save=asked, threads=threads
+                    step, array, carry=not last, save=asked, counted=counted, threads=threads
                 )
                 array = array if carried is None else carried
         yield Result(step, kept, losses)
@@ -110,8 +113,8 @@ class said_of:  # noqa: N801 - reads as a statement
             raise type(error)(f"stage {step.index} ({step.stage}): {error}") from error
 
 
-def _run_step(
-    step: Step, array: Array, *, carry: bool, save: bool, threads: int | None
+def _run_step(  # noqa: PLR0913 - what is wanted of a step
+    step: Step, array: Array, *, carry: bool, save: bool, counted: bool, threads: int | None
 ) -> tuple[Array | None, Array | None, Losses]:
     """Return a step's result in its carried dtype, in its saved one, and what the cast lost."""
     same = step.carried == step.dtype
@@ -128,6 +131,7 @@ def _run_step(
             whole_band(step, frame),
             carried=None if carried is None else carried.reshape(shape),
             saved=None if kept is None else kept.reshape(shape),
+            counted=counted,
             threads=threads,
         )
     return carried, (carried if same else kept) if save else None, losses
@@ -168,6 +172,7 @@ def fill(  # noqa: PLR0913 - what to compute, of what, and where to put it
     *,
     carried: Array | None,
     saved: Array | None,
+    counted: bool = True,
     threads: int | None = None,
 ) -> Losses:
     """Compute a band of a step's outputs into arrays, in blocks, on threads.
@@ -182,6 +187,8 @@ def fill(  # noqa: PLR0913 - what to compute, of what, and where to put it
         The band.
     carried, saved
         Where its outputs go in the step's carried and saved dtype; None where not wanted.
+    counted
+        Whether losses say what was rounded.
     threads
         How many to work on; by default as many as there are processors.
 
@@ -198,9 +205,12 @@ def fill(  # noqa: PLR0913 - what to compute, of what, and where to put it
     def compute(band: Band) -> None:
         where = _place_in(frame, whole, band)
         outs = [None if out is None else out[where] for out in (carried, saved)]
-        losses.append(_compute(task, source.planes(band.planes), band, *outs))
+        losses.append(_compute(task, source.planes(band.planes), band, *outs, counted=counted))
 
-    on_threads(compute, list(bands(step, frame, whole, BLOCK)), threads)
+    work = list(bands(step, frame, whole, BLOCK))
+    # Waking a second thread costs as much as a block or two that are soon done.
+    shrinks = step.elements <= prod(step.input_shape) // 2
+    on_threads(compute, work, threads if len(work) >= (4 if shrinks else 2) else 1)
     return sum(losses, Losses())
 
 
@@ -212,8 +222,14 @@ def _place_in(frame: Frame, whole: Band, band: Band) -> tuple[slice, ...]:
     return (planes, *along(frame.place - 1, outputs))
 
 
-def _compute(
-    task: _Task, source: Held, band: Band, carried: Array | None, saved: Array | None
+def _compute(  # noqa: PLR0913 - a block, and where it goes
+    task: _Task,
+    source: Held,
+    band: Band,
+    carried: Array | None,
+    saved: Array | None,
+    *,
+    counted: bool,
 ) -> Losses:
     """Compute one block."""
     # Overflow to infinity and arithmetic with it are results, not accidents.
@@ -224,14 +240,13 @@ def _compute(
                 carried[...] = result.real()
             if saved is None:
                 return Losses()
-            narrow, losses = result.cast(task.step.dtype)
-        else:
-            if carried is not None and result is not carried:
-                np.copyto(carried, result, casting="unsafe")
-            if saved is None or result is saved:
-                return Losses()
-            value = result.astype(task.step.carried, copy=False) if carried is None else carried
-            narrow, losses = cast(value, task.step.dtype)
+            return result.cast(saved, counted=counted)
+        if carried is not None and result is not carried:
+            np.copyto(carried, result, casting="unsafe")
+        if saved is None or result is saved:
+            return Losses()
+        value = result.astype(task.step.carried, copy=False) if carried is None else carried
+        narrow, losses = cast(value, task.step.dtype)
         saved[...] = narrow
         return losses
 

@@ -103,7 +103,7 @@ class Window(ABC):
         The input interval [low, high), and windows bound to it alone.
 
         >>> Sliding(length=10, output=5, size=3, step=2, begin=1, end=0).part(1, 3)
-        (1, 6, Sliding(length=5, output=2, size=3, step=2, spacing=1, begin=0, end=4))
+        (1, 6, Sliding(length=5, output=2, size=3, step=2, spacing=1, begin=0, end=0))
         """
         low, high = self.needed(first, last)
         return low, high, Part(high - low, last - first, self, first, low)
@@ -187,8 +187,8 @@ class Sliding(Window):
         low = min(max(start, 0), self.length)
         high = min(start + (last - 1 - first) * self.step + self.extent, self.length)
         high = max(low, high)
-        # The padding declared behind the interval, so that averages count what they did.
-        end = self.length + self.end - high
+        # Away from the end nothing behind the interval is looked at, or counted.
+        end = self.end if high == self.length else 0
         window = Sliding(
             high - low, last - first, self.size, self.step, self.spacing, low - start, end
         )

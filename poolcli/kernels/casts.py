@@ -41,28 +41,54 @@ class Quotient:
 
     sums: Array
     counts: Array | int
+    within: np.dtype[Any] | None = None
+    """Of what the averages are made, if they can't leave its range."""
 
     def real(self) -> Array:
         """Return the averages in float64, rounded once."""
         return np.asarray(np.divide(self.sums, self.counts, dtype=np.float64))
 
-    def cast(self, dtype: str) -> tuple[Array, Losses]:
-        """Return the averages in ``dtype``, as :func:`cast` would cast the true fractions.
+    def cast(self, out: Array, *, counted: bool = True) -> Losses:
+        """Put the averages into ``out``, as :func:`cast` would cast the true fractions.
 
-        >>> Quotient(np.array([5, 6, 7]), 2).cast("uint8")
-        (array([2, 3, 4], dtype=uint8), Losses(rounded=2, saturated=0, nan=0))
+        What was rounded is counted if asked for.
+
+        >>> out = np.empty(3, np.uint8)
+        >>> Quotient(np.array([5, 6, 7]), 2).cast(out), out
+        (Losses(rounded=2, saturated=0, nan=0), array([2, 3, 4], dtype=uint8))
         """
-        target = np.dtype(dtype)
-        if target.kind == "f" or np.max(self.counts) > _FEW:
-            return cast(self.real(), dtype)
-        counts = np.asarray(self.counts, self.sums.dtype)
-        floors = self.sums // counts
-        rests = self.sums - floors * counts
+        if out.dtype.kind == "f" or np.max(self.counts) > _FEW:
+            narrow, losses = cast(self.real(), out.dtype.name)
+        else:
+            narrow, rounded = self._rounded(counted=counted)
+            losses = Losses(rounded)
+            if out.dtype != self.within:
+                narrow, lost = _cast_block(narrow, out.dtype)
+                losses += lost
+        np.copyto(out, narrow, casting="unsafe")
+        return losses
+
+    def _rounded(self, *, counted: bool) -> tuple[Array, int]:
+        """Return the averages rounded half to even, and how many were not whole."""
+        sums, kind = self.sums, self.sums.dtype.type
+        if isinstance(self.counts, int) and self.counts & (self.counts - 1) == 0:
+            # Up by one half less one, and by one more if what is rounded down to is odd.
+            shift = self.counts.bit_length() - 1
+            whole = sums >> kind(shift)
+            if not shift:
+                return whole, 0
+            rounded = np.count_nonzero(sums & kind(self.counts - 1)) if counted else 0
+            whole &= kind(1)
+            whole += sums
+            whole += kind(self.counts // 2 - 1)
+            whole >>= kind(shift)
+            return whole, int(rounded)
+        counts = np.asarray(self.counts, sums.dtype)
+        floors = sums // counts
+        rests = sums - floors * counts
         # Up from above one half, and from one half if the floor is odd.
-        up = rests + rests + (floors & floors.dtype.type(1)) > counts
-        floors += up
-        whole, losses = _cast_block(floors, target)
-        return whole, losses + Losses(rounded=int(np.count_nonzero(rests)))
+        floors += rests + rests + (floors & kind(1)) > counts
+        return floors, int(np.count_nonzero(rests)) if counted else 0
 
 
 def cast(array: Array, dtype: str) -> tuple[Array, Losses]:

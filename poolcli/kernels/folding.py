@@ -38,6 +38,10 @@ _WIDER: Final[dict[int, tuple[Any, Any]]] = (
     if sys.byteorder == "little"
     else {}
 )
+_LONG_RUN: Final = 100
+"""Elements from which a ufunc's own reduction over rows is the fastest."""
+_LONG_ROW: Final = 1 << 11
+"""Elements of a row from which a pass over every second row beats one over all of them."""
 _NARROW: Final = 16
 """Elements below which an inner loop costs more than its work."""
 
@@ -91,8 +95,8 @@ def fold(  # noqa: PLR0913 - an array, where windows lie on it, what is done in 
     array = np.ascontiguousarray(array)
     if scheme.padded:
         array = scheme.padded.apply(array, identity)
-    for axis, window in scheme.apart:
-        array = _fold_apart(array, axis, window, combine)
+    for axis, window, used in scheme.apart:
+        array = _fold_apart(array, axis, window, used, combine)
     return _fold_by_shifts(array, scheme, combine, out)
 
 
@@ -121,8 +125,9 @@ class _Scratch(threading.local):
 
 
 _scratch = _Scratch()
-_PADDED: Final = -1
-"""The slot of a padded array; results of passes have those from 1 on."""
+_PADDED, _LEFT_OVER, _HALVES = -1, -2, -3
+"""Slots of a padded array, of what is copied from, of halves (from there down); results of passes
+have those from 1."""
 
 
 class _Padded(NamedTuple):
@@ -154,15 +159,18 @@ class _Scheme(NamedTuple):
     """What is done to arrays of one shape, worked out once for all blocks that are alike."""
 
     padded: _Padded | None
-    apart: tuple[tuple[int, Sliding], ...]
+    apart: tuple[tuple[int, Sliding, tuple[int, ...]], ...]
+    """Axes whose windows share no element, and how much of every axis is looked at."""
     shape: tuple[int, ...]
     """Of the array that passes are made over."""
     flat: tuple[_Pass, ...]
     """Passes over the flat array."""
     last: _Pass | None
-    """The last one, which gives just the windows asked for; None where they are copied out."""
+    """One that gives just the windows asked for along its axis, where rows are long."""
+    left_over: tuple[int, ...] | None
+    """The shape of what the passes give; None where that is the result."""
     taken: tuple[slice, ...]
-    """The windows asked for, in the buffer of the last flat pass."""
+    """The windows asked for in that."""
     result: tuple[int, ...]
 
 
@@ -181,30 +189,52 @@ def _scheme(
     padded = None
     if any(part.stop is not None for part in target):
         padded = _Padded(tuple(room), tuple(target), tuple(source))
-    apart = tuple((axis, window) for axis, window in short[:-1] if _stands_apart(window))
-    for axis, window in apart:
+    apart: list[tuple[int, Sliding, tuple[int, ...]]] = []
+    first_apart = [(axis, window) for axis, window in short[:-1] if _stands_apart(window)]
+    for axis, window in first_apart:
+        for other, span in _spans(short):
+            if room[other] > span and other not in {done for done, _, _ in apart}:
+                room[other] = span
+        apart.append((axis, window, tuple(room)))
         room[axis] = window.output
-    shifted = [entry for entry in reversed(short) if entry not in apart]
+    shifted = [entry for entry in reversed(short) if entry not in first_apart]
     result, taken = room.copy(), [slice(None)] * len(room)
     for axis, window in shifted:
         result[axis] = window.output
         taken[axis] = slice(0, (window.output - 1) * window.step + 1, window.step)
     steps = _steps(tuple(window.size for _, window in shifted), idempotent=idempotent)
-    flat, last = [], None
+    flat: list[_Pass] = []
+    last: _Pass | None = None
+    left_over: tuple[int, ...] | None = tuple(room)
     sizes = {0: prod(room)}
     for number, (buffer, left, right, place, ahead) in enumerate(steps):
         axis, window = shifted[place]
-        shift = ahead * window.spacing
-        if number == len(steps) - 1 and all(window.step == 1 for _, window in shifted):
-            moved = taken.copy()
-            moved[axis] = slice(shift, shift + window.output)
-            last = _Pass(buffer, left, right, tuple(taken), tuple(moved))
+        shift, run = ahead * window.spacing, prod(room[axis + 1 :])
+        others_copied = any(other.step > 1 for at, other in shifted if at != axis)
+        in_rows = window.step > 1 and run >= _LONG_ROW
+        if number == len(steps) - 1 and (in_rows or (window.step == 1 and not others_copied)):
+            part, moved = [slice(None)] * len(room), [slice(None)] * len(room)
+            if others_copied:
+                left_over = (*room[:axis], window.output, *room[axis + 1 :])
+            else:
+                left_over, part, moved = None, taken.copy(), taken.copy()
+            part[axis] = taken[axis]
+            moved[axis] = slice(shift, shift + taken[axis].stop, window.step)
+            taken[axis] = slice(None)
+            last = _Pass(buffer, left, right, tuple(part), tuple(moved))
             break
-        shift *= prod(room[axis + 1 :])
-        count = min(sizes[left], sizes[right] - shift)
-        flat.append(_Pass(buffer, left, right, (slice(count),), (slice(shift, shift + count),)))
+        count = min(sizes[left], sizes[right] - shift * run)
+        shifted_part = slice(shift * run, shift * run + count)
+        flat.append(_Pass(buffer, left, right, (slice(count),), (shifted_part,)))
         sizes[buffer] = count
-    return _Scheme(padded, apart, tuple(room), tuple(flat), last, tuple(taken), tuple(result))
+    return _Scheme(
+        padded, tuple(apart), tuple(room), tuple(flat), last, left_over, tuple(taken), tuple(result)
+    )
+
+
+def _spans(short: tuple[tuple[int, Sliding], ...]) -> list[tuple[int, int]]:
+    """Return how many positions of the padded axes windows look at."""
+    return [(axis, (window.output - 1) * window.step + window.extent) for axis, window in short]
 
 
 def _stands_apart(window: Sliding) -> bool:
@@ -213,39 +243,49 @@ def _stands_apart(window: Sliding) -> bool:
     return window.spacing == 1 and window.step >= least
 
 
-def _fold_apart(array: Array, axis: int, window: Sliding, combine: np.ufunc) -> Array:
-    """Combine windows that share no element, which leaves a smaller array."""
-    before, after = array.shape[:axis], array.shape[axis + 1 :]
-    outer, inner = prod(before), prod(after)
-    flat = array.reshape(outer, array.shape[axis], inner)
-    row, item = flat.strides[1:]
+def _fold_apart(
+    array: Array, axis: int, window: Sliding, used: tuple[int, ...], combine: np.ufunc
+) -> Array:
+    """Combine windows that share no element, which leaves a smaller array.
+
+    ``used`` are the lengths up to which later windows look at the other axes.
+    """
+    array = array[tuple(slice(length) for length in used)]
+    row, before = array.strides[axis], axis + 1
     grouped = as_strided(
-        flat,
-        (outer, window.output, window.size, inner),
-        (flat.strides[0], row * window.step, row, item),
+        array,
+        (*array.shape[:axis], window.output, window.size, *array.shape[before:]),
+        (*array.strides[:axis], row * window.step, row, *array.strides[before:]),
         writeable=False,
     )
-    result = np.empty((outer, window.output, inner), array.dtype)
-    if combine is not np.add and inner >= _NARROW:
-        combine.reduce(grouped, axis=2, out=result)
+    result = np.empty((*array.shape[:axis], window.output, *array.shape[before:]), array.dtype)
+    if combine is not np.add and prod(array.shape[before:]) >= _LONG_RUN:
+        combine.reduce(grouped, axis=before, out=result)
     else:
-        _fold_groups(grouped, combine, result)
-    return result.reshape(*before, window.output, *after)
+        _fold_groups(grouped, before, combine, result, 0)
+    return result
 
 
-def _fold_groups(grouped: Array, combine: np.ufunc, out: Array) -> None:
-    """Combine axis 2 in the order of :func:`_steps`: halves with halves, an odd one at last."""
-    size = grouped.shape[2]
+def _fold_groups(grouped: Array, axis: int, combine: np.ufunc, out: Array, depth: int) -> None:
+    """Combine an axis in the order of :func:`_steps`: halves with halves, an odd one at last."""
+    size = grouped.shape[axis]
+
+    def part(first: int, last: int) -> tuple[slice, ...]:
+        return (*[slice(None)] * axis, slice(first, last))
+
     if size == 1:
-        np.copyto(out, grouped[:, :, 0])
+        np.copyto(out, grouped.squeeze(axis))
+    elif size % 2 and size > 1:
+        _fold_groups(grouped[part(0, size - 1)], axis, combine, out, depth)
+        combine(out, grouped[part(size - 1, size)].squeeze(axis), out=out)
     elif size == 2:  # noqa: PLR2004 - a pair
-        combine(grouped[:, :, 0], grouped[:, :, 1], out=out)
-    elif size % 2:
-        _fold_groups(grouped[:, :, :-1], combine, out)
-        combine(out, grouped[:, :, -1], out=out)
+        combine(grouped[part(0, 1)].squeeze(axis), grouped[part(1, 2)].squeeze(axis), out=out)
     else:
         half = size // 2
-        _fold_groups(combine(grouped[:, :, :half], grouped[:, :, half:]), combine, out)
+        first, second = grouped[part(0, half)], grouped[part(half, size)]
+        halves = _scratch.take(_HALVES - depth, first.size, first.dtype).reshape(first.shape)
+        combine(first, second, out=halves)
+        _fold_groups(halves, axis, combine, out, depth + 1)
 
 
 class _Step(NamedTuple):
@@ -325,13 +365,18 @@ def _fold_by_shifts(array: Array, scheme: _Scheme, combine: np.ufunc, out: Array
         if target is None:
             target = nodes[node] = _scratch.take(node, array.size, array.dtype)
         combine(nodes[left][left_part], nodes[right][right_part], out=target[left_part])
-    shape = scheme.shape
-    if scheme.last is None:
-        _copy_strided(nodes[node].reshape(shape), scheme.taken, out)
-    else:
+    shape, left_over = scheme.shape, scheme.left_over
+    if scheme.last is not None:
         _, left, right, left_part, right_part = scheme.last
         first, second = nodes[left].reshape(shape), nodes[right].reshape(shape)
-        combine(first[left_part], second[right_part], out=out)
+        if left_over is None:
+            combine(first[left_part], second[right_part], out=out)
+            return out
+        rows = _scratch.take(_LEFT_OVER, prod(left_over), array.dtype).reshape(left_over)
+        source = combine(first[left_part], second[right_part], out=rows)
+    else:
+        source = nodes[node].reshape(shape)
+    _copy_strided(source, scheme.taken, out)
     return out
 
 

@@ -44,9 +44,12 @@ def _average(view: View, stage: Stage) -> Array | Quotient:
         return _rounded_quotient(*_split_sums(view), counts)
     total = _total(view, view.target)
     if total.dtype.kind != "f":
-        return Quotient(total, counts)
+        return Quotient(total, counts, view.array.dtype if stage.divisor is None else None)
     # In place where it can be: fresh memory costs more than the arithmetic.
     out = None if np.may_share_memory(total, view.array) else total
+    if isinstance(counts, int) and counts & (counts - 1) == 0:
+        # By a power of two, a product is the quotient to the last bit, and cheaper.
+        return np.asarray(np.multiply(total, total.dtype.type(1 / counts), out=out))
     return np.asarray(np.divide(total, counts, out=out, dtype=total.dtype))
 
 
