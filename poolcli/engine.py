@@ -209,9 +209,14 @@ def fill(  # noqa: PLR0913 - what to compute, of what, and where to put it
 
     work = list(bands(step, frame, whole, BLOCK))
     # Waking a second thread costs as much as a block or two that are soon done.
-    shrinks = step.elements <= prod(step.input_shape) // 2
-    on_threads(compute, work, threads if len(work) >= (4 if shrinks else 2) else 1)
+    soon = _is_light(step) and step.elements <= prod(step.input_shape) // 2
+    on_threads(compute, work, threads if len(work) >= (4 if soon else 2) else 1)
     return sum(losses, Losses())
+
+
+def _is_light(step: Step) -> bool:
+    """Whether a step does little more than read its input."""
+    return step.stage.op in {"max", "min", "avg", "sum", "pick", "relu"}
 
 
 def _place_in(frame: Frame, whole: Band, band: Band) -> tuple[slice, ...]:
@@ -424,6 +429,18 @@ def _sampled(windows: tuple[Window, ...], samples: list[float]) -> tuple[Window,
         replace(window, sample=sample) if isinstance(window, Fractional) else window
         for window, sample in zip(windows, samples, strict=True)
     )
+
+
+def _keep_freed_memory() -> None:
+    """Make freed memory stay with the process, up to 64 MiB, so that it need not be faulted in anew.
+
+    The C library keeps blocks up to the size of the largest that it ever gave back (glibc, malloc.c,
+    dynamic mmap threshold, at most 32 MiB). This one is never touched, and costs nothing.
+    """
+    np.empty(31 << 20, np.uint8)
+
+
+_keep_freed_memory()
 
 
 @lru_cache(maxsize=8)

@@ -376,13 +376,19 @@ def _fold_by_shifts(array: Array, scheme: _Scheme, combine: np.ufunc, out: Array
         source = combine(first[left_part], second[right_part], out=rows)
     else:
         source = nodes[node].reshape(shape)
-    _copy_strided(source, scheme.taken, out)
-    return out
+    return copy_strided(source, scheme.taken, out)
 
 
-def _copy_strided(source: Array, taken: tuple[slice, ...], out: Array) -> None:
-    """Copy ``source[taken]`` to ``out``."""
-    strided = [axis for axis, part in enumerate(taken) if part.step not in (None, 1)]
+def copy_strided(source: Array, taken: tuple[slice, ...], out: Array | None = None) -> Array:
+    """Return a copy of ``source[taken]``, in ``out`` if given; every axis has a slice.
+
+    >>> copy_strided(np.arange(8, dtype=np.uint8), (slice(1, 8, 2),))
+    array([1, 3, 5, 7], dtype=uint8)
+    """
+    part = source[taken]
+    if out is None:
+        out = np.empty(part.shape, source.dtype)
+    strided = [axis for axis, each in enumerate(taken) if each.step not in (None, 1)]
     innermost = max(strided, default=-1)
     inner = prod(out.shape[innermost + 1 :])
     if (
@@ -390,18 +396,22 @@ def _copy_strided(source: Array, taken: tuple[slice, ...], out: Array) -> None:
         and taken[innermost].step == 2  # noqa: PLR2004 - every second element
         and source.shape[-1] % 2 == 0
         and source.itemsize in _WIDER
+        and source.flags.c_contiguous
         and out.strides[-1] == out.itemsize
     ):
         # Two elements as one number twice as wide, of which the cast keeps the lower half.
         wide, narrow = _WIDER[source.itemsize]
-        pairs = source.view(wide)[(*taken[:-1], slice(0, out.shape[-1]))]
+        pair, odd = divmod(taken[-1].start or 0, 2)
+        pairs = source.view(wide)[(*taken[:-1], slice(pair, pair + out.shape[-1]))]
+        if odd:
+            pairs = pairs >> wide(8 * source.itemsize)
         np.copyto(out.view(narrow), pairs, casting="unsafe")
     elif 1 < inner < _NARROW and innermost >= 0:
         for index in np.ndindex(*out.shape[innermost + 1 :]):
-            part = (*taken[: innermost + 1], *index)
-            np.copyto(out[(..., *index)], source[part])
+            np.copyto(out[(..., *index)], part[(..., *index)])
     else:
-        np.copyto(out, source[taken])
+        np.copyto(out, part)
+    return out
 
 
 def _fold_by_output(

@@ -18,6 +18,7 @@ import numpy as np
 from poolcli.errors import RangeError
 from poolcli.kernels.casts import Quotient
 from poolcli.kernels.folding import is_short
+from poolcli.kernels.networks import most_frequent, ranked
 from poolcli.kernels.views import Array, View, count_present
 from poolcli.stages import Stage
 from poolcli.windows import Window
@@ -103,21 +104,50 @@ def _scaled_power_sum(elements: Array, norm: float) -> Array:
 
 
 def _median(view: View, _stage: Stage) -> Array:
-    return _quantile_of(view, lambda elements: np.median(elements, axis=-1))
+    def middle(elements: list[Array]) -> Array:
+        low, high = ranked(elements, ((len(elements) - 1) // 2, len(elements) // 2))
+        return low if low is high else (low.astype(np.float64) + high) / 2
+
+    return _ranked_in(view, lambda elements: np.median(elements, axis=-1), middle)
 
 
 def _quantile(view: View, stage: Stage) -> Array:
     q = float(stage.option("q"))
-    return _quantile_of(view, lambda elements: np.quantile(elements, q, axis=-1))
+
+    def between(elements: list[Array]) -> Array:
+        place = (len(elements) - 1) * q
+        below = int(place)
+        low, high = ranked(elements, (below, min(below + 1, len(elements) - 1)))
+        if place == below and low.dtype.kind != "f":
+            return low
+        return _interpolated(low, high, place - below)
+
+    return _ranked_in(view, lambda elements: np.quantile(elements, q, axis=-1), between)
 
 
-def _quantile_of(view: View, reduce: Callable[[Array], Array]) -> Array:
-    # NumPy takes sums and differences of neighbours, which small dtypes can't hold.
-    return view.on(view.array.astype(np.float64, copy=False)).reduce(reduce, np.float64)
+def _interpolated(low: Array, high: Array, share: float) -> Array:
+    """Interpolate from the nearer end, to the last bit as numpy.quantile does."""
+    start, end = low.astype(np.float64), high.astype(np.float64)
+    return start + (end - start) * share if share < 0.5 else end - (end - start) * (1 - share)  # noqa: PLR2004 - halfway
+
+
+def _ranked_in(
+    view: View, reduce: Callable[[Array], Array], at_once: Callable[[list[Array]], Array]
+) -> Array:
+    def wide(elements: Array) -> Array:
+        # NumPy takes sums and differences of neighbours, which small dtypes can't hold.
+        return reduce(elements.astype(np.float64, copy=False))
+
+    kind = view.array.dtype
+    if kind == np.float16:
+        # Half precision has no fast comparison; single precision holds all of it.
+        view = view.on(view.array.astype(np.float32))
+    return view.reduce(wide, np.float64 if kind.kind != "f" else kind, at_once)
 
 
 def _majority(view: View, _stage: Stage) -> Array:
-    return view.reduce(_most_frequent, view.array.dtype)
+    whole_numbers = view.array.dtype.kind in "iu"
+    return view.reduce(_most_frequent, view.array.dtype, most_frequent if whole_numbers else None)
 
 
 def _most_frequent(elements: Array) -> Array:

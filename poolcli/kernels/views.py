@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
 from math import prod
+from operator import is_
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from poolcli.kernels.folding import fold, is_short
+from poolcli.kernels.folding import copy_strided, fold, is_short
 from poolcli.stages import Stage
 from poolcli.windows import Sliding, Window
 
@@ -24,6 +25,10 @@ Array = NDArray[Any]
 
 _BLOCK: Final = 1 << 20
 """Elements gathered at once, so that windows that overlap don't multiply the memory."""
+_MOST_AT_ONCE: Final = 64
+"""Positions of windows whose first, second, … elements are reduced at once."""
+_AT_ONCE: Final = 1 << 18
+"""Bytes that all first elements, all second ones, … have at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +118,24 @@ class View:
             array = np.take(array, index, axis=axis)
         return array
 
-    def reduce(self, reduce: Callable[[Array], Array], dtype: DTypeLike) -> Array:
-        """Reduce each window's elements, padding left out, by a function of their last axis."""
-        return self.reduce_with(lambda elements, _, __: reduce(elements), dtype)
+    def reduce(
+        self,
+        reduce: Callable[[Array], Array],
+        dtype: DTypeLike,
+        at_once: Callable[[list[Array]], Array] | None = None,
+    ) -> Array:
+        """Reduce each window's elements, padding left out, by a function of their last axis.
+
+        ``at_once`` is the same for the first, second, … elements of many windows that hold no
+        padding, each an array: short windows that slide are reduced by it if it is given.
+        """
+        return self.reduce_with(lambda elements, _, __: reduce(elements), dtype, at_once)
 
     def reduce_with(
         self,
         reduce: Callable[[Array, Array, Array | None], Array],
         dtype: DTypeLike,
+        at_once: Callable[[list[Array]], Array] | None = None,
     ) -> Array:
         """Reduce each window's elements, given their places and draws.
 
@@ -134,12 +149,18 @@ class View:
             draws of their windows (…) if there are any; returns (…).
         dtype
             Of the result.
+        at_once
+            See :meth:`reduce`.
         """
         planes = as_planes(self.array, self.axes)
         drawn = None if self.draws is None else as_planes(self.draws, self.axes)
         lengths = tuple(window.output for window in self.windows)
         result = np.empty((len(planes), *lengths), dtype)
-        for outputs, positions in self._blocks():
+        whole = self._whole() if at_once is not None and self.volume <= _MOST_AT_ONCE else None
+        if whole is not None and at_once is not None:
+            for chunk in _chunks(len(planes), whole, planes.itemsize):
+                result[chunk] = at_once(self._elements(planes, chunk))
+        for outputs, positions in self._blocks(skip_whole=whole is not None):
             grid = tuple(map(len, outputs))
             places = self._flat(positions).reshape(*grid, -1)
             rows = max(1, _BLOCK // places.size)
@@ -153,13 +174,35 @@ class View:
                 result[target] = reduce(elements, np.broadcast_to(places, elements.shape), draws)
         return from_planes(result, self.shape, self.axes)
 
-    def _blocks(self) -> Iterator[tuple[list[Array], tuple[Array, ...]]]:
+    def _whole(self) -> tuple[range, ...] | None:
+        """Return the outputs along each axis whose windows hold no padding; None if not sliding."""
+        whole = [_whole_and_edges(window)[0] for window in self.windows]
+        return tuple(whole) if all(whole) else None
+
+    def _elements(self, planes: Array, part: tuple[slice, ...]) -> list[Array]:
+        """Return the first, the second, … elements of a part of the windows, as dense arrays."""
+        windows = [window for window in self.windows if isinstance(window, Sliding)]
+        along_axes = []
+        for window, outputs in zip(windows, part[1:], strict=True):
+            start = outputs.start * window.step - window.begin
+            span = (outputs.stop - outputs.start - 1) * window.step + 1
+            firsts = range(start, start + window.extent, window.spacing)
+            along_axes.append([slice(first, first + span, window.step) for first in firsts])
+        return [
+            copy_strided(planes[part[0]], (slice(None), *places)) for places in product(*along_axes)
+        ]
+
+    def _blocks(self, *, skip_whole: bool) -> Iterator[tuple[list[Array], tuple[Array, ...]]]:
         """Yield the outputs along each axis, and the positions of their windows' elements.
 
         Positions are shaped (windows…, elements…), to index a plane with.
         """
         count = len(self.axes)
-        for groups in product(*(_groups(window) for window in self.windows)):
+        groups_of_axes = [_groups(window) for window in self.windows]
+        insides = tuple(groups[-1] for groups in groups_of_axes)
+        for groups in product(*groups_of_axes):
+            if skip_whole and all(map(is_, groups, insides)):
+                continue
             sizes = [len(outputs) * len(offsets) for outputs, _, offsets in groups]
             step = max(1, _BLOCK // max(1, prod(sizes[1:]) * len(groups[0][2])))
             for start in range(0, len(groups[0][0]), step):
@@ -182,6 +225,18 @@ class View:
         for source, length, index in zip(sources, lengths, positions, strict=True):
             flat = flat * length + source[index]
         return flat
+
+
+def _chunks(planes: int, whole: tuple[range, ...], item: int) -> Iterator[tuple[slice, ...]]:
+    """Cut the windows of planes into parts of which few elements at a time fit the cache."""
+    first, rest = whole[0], [slice(outputs.start, outputs.stop) for outputs in whole[1:]]
+    row = prod(map(len, whole[1:]))
+    height = min(len(first), max(1, _AT_ONCE // (item * row)))
+    count = max(1, _AT_ONCE // (item * row * height))
+    for plane in range(0, planes, count):
+        for start in range(first.start, first.stop, height):
+            rows = slice(start, min(start + height, first.stop))
+            yield (slice(plane, min(plane + count, planes)), rows, *rest)
 
 
 def as_planes(array: Array, axes: Sequence[int]) -> Array:
