@@ -199,7 +199,7 @@ def fill(  # noqa: PLR0913 - what to compute, of what, and where to put it
     """
     if not step.stage.can_run:
         raise PlanError(f"stage {step.index} ({step.stage}): without weights it can't be run")
-    task = _Task(step, frame, _drawn_windows(step))
+    task = _Task(step, frame, placed_windows(step))
     losses: list[Losses] = []
 
     def compute(band: Band) -> None:
@@ -240,26 +240,36 @@ def _compute(  # noqa: PLR0913 - a block, and where it goes
     # Overflow to infinity and arithmetic with it are results, not accidents.
     with np.errstate(all="ignore"):
         result = _result(task, source, band, saved if carried is None else carried)
-        if isinstance(result, Quotient):
-            if carried is not None:
-                carried[...] = result.real()
-            if saved is None:
-                return Losses()
-            return result.cast(saved, counted=counted)
-        if carried is not None and result is not carried:
-            np.copyto(carried, result, casting="unsafe")
-        if saved is None or result is saved:
-            return Losses()
-        value = result.astype(task.step.carried, copy=False) if carried is None else carried
-        narrow, losses = cast(value, task.step.dtype)
-        saved[...] = narrow
-        return losses
+        return put(task.step, result, carried, saved, counted=counted)
+
+
+def put(
+    step: Step,
+    result: Array | Quotient,
+    carried: Array | None,
+    saved: Array | None,
+    *,
+    counted: bool,
+) -> Losses:
+    """Put what a reducer gave where it goes, in the carried and the saved dtype."""
+    if isinstance(result, Quotient):
+        if carried is not None:
+            carried[...] = result.real()
+        return Losses() if saved is None else result.cast(saved, counted=counted)
+    if carried is not None and result is not carried:
+        np.copyto(carried, result, casting="unsafe")
+    if saved is None or result is saved:
+        return Losses()
+    value = result.astype(step.carried, copy=False) if carried is None else carried
+    narrow, losses = cast(value, step.dtype)
+    saved[...] = narrow
+    return losses
 
 
 def find_places(step: Step, array: Array, *, threads: int | None = None) -> Array:
     """Return where each window's maximum stands, as a flat index over the windowed axes."""
     frame = frame_of(step)
-    task = _Task(step, frame, _drawn_windows(step))
+    task = _Task(step, frame, placed_windows(step))
     places = np.empty(step.shape, np.int64)
     framed = places.reshape(frame.shape(step.shape))
     source = Held(array.reshape(frame.shape(array.shape)))
@@ -380,7 +390,7 @@ def _convolved(step: Step, frame: Frame, view: View) -> Array:
     )
 
 
-def _drawn_windows(step: Step) -> tuple[Window, ...]:
+def placed_windows(step: Step) -> tuple[Window, ...]:
     """Return a step's windows, fractional ones placed by a draw for the whole map.
 
     One draw, so that channels stay aligned.
@@ -432,9 +442,9 @@ def _sampled(windows: tuple[Window, ...], samples: list[float]) -> tuple[Window,
 
 
 def _keep_freed_memory() -> None:
-    """Make freed memory stay with the process, up to 64 MiB, so that it need not be faulted in anew.
+    """Make freed memory stay with the process, up to 64 MiB: to fault it in anew takes time.
 
-    The C library keeps blocks up to the size of the largest that it ever gave back (glibc, malloc.c,
+    The C library keeps blocks of up to the size of the largest that it ever gave back (glibc's
     dynamic mmap threshold, at most 32 MiB). This one is never touched, and costs nothing.
     """
     np.empty(31 << 20, np.uint8)

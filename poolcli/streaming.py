@@ -1,0 +1,469 @@
+"""Runs a plan over a map that arrives in parts, in bounded memory.
+
+Rows of the map are pushed through the chain: each step holds what its next outputs still need,
+computes the outputs that have become possible, hands them on, and forgets. Windows longer than
+memory (global, adaptive) hold a running total instead of their rows. The work itself is the
+engine's, and so are the bits of the results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from poolcli import engine
+from poolcli.blocks import Band, Frame, acted_axes
+from poolcli.dtypes import ITEM_SIZES
+from poolcli.errors import PlanError, RangeError
+from poolcli.kernels.casts import Losses, Quotient
+from poolcli.kernels.folding import CHUNK, accumulate, fold, is_short
+from poolcli.kernels.reducers import REDUCERS
+from poolcli.kernels.views import Array, View, along
+from poolcli.plan import Plan, Step
+from poolcli.windows import Sliding, Window
+
+RUNNING: Final = frozenset({"max", "min", "avg", "sum", "lp", "gem", "avgmax", "pick"})
+"""Operations whose windows may be longer than memory: a running total says all of them."""
+
+_MOST_AT_ONCE: Final = 1 << 25
+"""Bytes of input read at once: more gains nothing."""
+_BLOCKS: Final = 4
+"""Buffers of a block's size that a thread works in, as a rule."""
+
+
+class Read(Protocol):
+    """Reads part of the input: planes, and of each the positions from low to high along the cut."""
+
+    def __call__(self, frame: Frame, planes: range, low: int, high: int) -> Array:
+        """Return an array in the frame."""
+
+
+Write = Callable[[Step, Frame, Band, Array], None]
+"""Takes part of a step's saved result, in the frame, and where it belongs."""
+
+
+def needed_at_once(plan: Plan, saved: Collection[int]) -> int:
+    """Return how many bytes it takes to run a plan over an array that is whole in memory."""
+    held = prod(plan.shape) * ITEM_SIZES[plan.dtype]
+    most = held
+    kept = 0
+    for step in plan.steps:
+        carried = step.elements * ITEM_SIZES[step.carried]
+        own = step.bytes if step.index in saved and step.carried != step.dtype else 0
+        places = step.elements * 8 if step.index in plan.undone else 0
+        kept += places
+        most = max(most, held + carried + own + kept)
+        held = carried
+    return most
+
+
+@dataclass(frozen=True, slots=True)
+class Streaming:
+    """How a plan is run in parts: the frame of all its steps, and how much is read at once."""
+
+    plan: Plan
+    frame: Frame
+    planes: int
+    rows: int
+    needed: int
+    """Bytes that this takes."""
+
+
+def streaming(plan: Plan, saved: Collection[int], memory: int) -> Streaming:
+    """Return how to run a plan within ``memory`` bytes.
+
+    Raises
+    ------
+    PlanError
+        If it can't be done, with the reason.
+    """
+    for step in plan.steps:
+        if step.undoes is not None or step.stage.samples is not None:
+            raise PlanError(f"stage {step.index} ({step.stage}) needs its whole input in memory")
+    ways = [_within(plan, frame, saved, memory) for frame in _frames(plan)]
+    if not ways:
+        raise PlanError("its convolution takes all channels, over which another stage slides")
+    best = min(ways, key=lambda way: (way.needed > memory, way.frame.cut))
+    if best.needed > memory:
+        raise PlanError(f"a part of it takes {min(way.needed for way in ways):,} bytes")
+    return best
+
+
+def _frames(plan: Plan) -> Iterator[Frame]:
+    """Yield the frames in which all steps can be cut.
+
+    Never behind an axis that windows lie on: the order of a long sum along that one depends on
+    whether it is the innermost with more than one element.
+    """
+    acted = [axes for step in plan.steps if (axes := acted_axes(step))]
+    lead = min((axes[0] for axes in acted), default=0)
+    first = min((min(step.axes) for step in plan.steps if step.axes), default=lead)
+    mixing = any(step.stage.mixes_channels for step in plan.steps)
+    for cut in range(lead, first + 1):
+        if not (mixing and plan.layout[cut] == "C"):
+            yield Frame(lead, cut)
+
+
+def _within(plan: Plan, frame: Frame, saved: Collection[int], memory: int) -> Streaming:
+    """Return the largest parts that fit, or the smallest there are."""
+    length = plan.shape[frame.cut]
+    planes = prod(plan.shape[: frame.lead])
+    row = prod(plan.shape) // max(1, planes * length) * ITEM_SIZES[plan.dtype]
+    most = max(1, min(_MOST_AT_ONCE, memory // 8) // max(1, row))
+    rows = min(length, most)
+    while rows > 1 and _needed(plan, frame, saved, 1, rows) > memory:
+        rows //= 2
+    group = 1
+    if rows == length:
+        group = max(1, min(planes, most // max(1, length)))
+        while group > 1 and _needed(plan, frame, saved, group, rows) > memory:
+            group //= 2
+    return Streaming(plan, frame, group, rows, _needed(plan, frame, saved, group, rows))
+
+
+def _needed(plan: Plan, frame: Frame, saved: Collection[int], planes: int, rows: int) -> int:
+    """Return how many bytes are held at once, at most, when so much is read at once."""
+
+    def row_of(shape: tuple[int, ...], dtype: str) -> int:
+        return (
+            prod(shape)
+            // max(1, prod(shape[: frame.lead]) * shape[frame.cut])
+            * (ITEM_SIZES[dtype])
+        )
+
+    item = row_of(plan.shape, plan.dtype)
+    # What is read next is read while this is computed.
+    total = 2 * rows * item
+    came = rows
+    for step in plan.steps:
+        window = frame.window(step)
+        if _runs(step, frame):
+            total += 3 * came * item
+            made = min(step.shape[frame.cut], came + 1)
+            total += 4 * 8 * row_of(step.input_shape, step.carried) // ITEM_SIZES[step.carried]
+        else:
+            held = min(window.length, came + _span(window))
+            # What was held and what came are joined.
+            total += 2 * held * item
+            made = min(window.output, _most_made(window, came))
+        item = row_of(step.shape, step.carried)
+        total += 2 * made * item
+        if step.index in saved:
+            total += 2 * made * row_of(step.shape, step.dtype)
+        came = made
+    return planes * total + engine.processors() * _BLOCKS * engine.BLOCK
+
+
+def _span(window: Window) -> int:
+    """Return how many positions a window takes in, from its first to its last."""
+    return (window.kernel - 1) * window.dilation + 1 + max(window.padding)
+
+
+def _most_made(window: Window, came: int) -> int:
+    """Return how many outputs so many positions make, at most."""
+    return -(-came * window.output // max(1, window.length)) + 2
+
+
+def _runs(step: Step, frame: Frame) -> bool:
+    """Whether a step's windows along the cut are totals that run, not rows that are held."""
+    window = frame.window(step)
+    if step.stage.op not in RUNNING or not step.axes or step.axes[0] != frame.cut:
+        return False
+    overlap = isinstance(window, Sliding) and window.step < window.extent and window.output > 1
+    return not (is_short(window) or window.is_identity or overlap)
+
+
+def stream(  # noqa: PLR0913 - what is run, from where to where
+    way: Streaming,
+    read: Read,
+    write: Write,
+    saved: Collection[int],
+    *,
+    counted: bool = True,
+    threads: int | None = None,
+) -> dict[int, Losses]:
+    """Run a plan in parts, and return what casting each step's result lost.
+
+    Parameters
+    ----------
+    way
+        How, by :func:`streaming`.
+    read, write
+        Where the input comes from and where results go, in any number of parts, in order.
+    saved
+        Indices of the steps whose results are asked for.
+    counted
+        Whether losses say what was rounded.
+    threads
+        How many to work on; by default as many as there are processors.
+    """
+    plan, frame = way.plan, way.frame
+    length, planes = plan.shape[frame.cut], prod(plan.shape[: frame.lead])
+    losses = {step.index: Losses() for step in plan.steps}
+    for start in range(0, planes, way.planes):
+        group = range(start, min(start + way.planes, planes))
+        asked = _Asked(frame, group, saved, write, losses, counted, threads)
+        chain: _Stage | None = None
+        for step in reversed(plan.steps):
+            kind = _Running if _runs(step, frame) else _Held
+            chain = kind(step, asked, chain)
+        for low in range(0, max(length, 1), max(way.rows, 1)):
+            high = min(low + way.rows, length)
+            rows = read(frame, group, low, high)
+            if chain is not None:
+                chain.push(rows)
+    return losses
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What all steps of a run over some planes share."""
+
+    frame: Frame
+    planes: range
+    saved: Collection[int]
+    write: Write
+    losses: dict[int, Losses]
+    counted: bool
+    threads: int | None
+
+
+@dataclass
+class _Stage:
+    """A step that takes rows of its input in order, and hands on rows of its result."""
+
+    step: Step
+    asked: _Asked
+    behind: _Stage | None
+
+    def push(self, rows: Array) -> None:
+        """Take the next rows of the input, in the frame."""
+        raise NotImplementedError
+
+    @cached_property
+    def window(self) -> Window:
+        """The window along the cut."""
+        step, cut = self.step, self.asked.frame.cut
+        placed = dict(zip(step.axes, engine.placed_windows(step), strict=True))
+        return placed.get(cut, self.asked.frame.window(step))
+
+    def outs(self, first: int, last: int) -> tuple[Array | None, Array | None]:
+        """Return arrays for outputs in the carried and the saved dtype, as far as wanted."""
+        step, frame = self.step, self.asked.frame
+        shape = list(frame.shape(step.shape))
+        shape[0], shape[frame.place] = len(self.asked.planes), last - first
+        save = step.index in self.asked.saved
+        same = step.carried == step.dtype
+        carry = self.behind is not None or (save and same)
+        carried = np.empty(shape, step.carried) if carry else None
+        return carried, np.empty(shape, step.dtype) if save and not same else None
+
+    def hand_on(self, first: int, last: int, carried: Array | None, saved: Array | None) -> None:
+        """Save outputs, and push them to the next step."""
+        step, asked = self.step, self.asked
+        if step.index in asked.saved:
+            result = carried if saved is None else saved
+            assert result is not None, "it was asked for"  # noqa: S101
+            asked.write(step, asked.frame, Band(asked.planes, first, last), result)
+        if self.behind is not None and carried is not None:
+            self.behind.push(carried)
+
+
+@dataclass
+class _Held(_Stage):
+    """A step whose windows are short: it holds the rows that its next outputs need."""
+
+    rows: Array | None = None
+    base: int = 0
+    done: int = 0
+
+    def push(self, rows: Array) -> None:
+        asked, place = self.asked, self.asked.frame.place
+        self.rows = rows if self.rows is None else np.concatenate([self.rows, rows], axis=place)
+        came = self.base + self.rows.shape[place]
+        first, last = self.done, self._possible(came)
+        if last == first:
+            return
+        carried, saved = self.outs(first, last)
+        if carried is not None or saved is not None:
+            with engine.said_of(self.step):
+                lost = engine.fill(
+                    self.step,
+                    asked.frame,
+                    engine.Held(self.rows, asked.planes.start, self.base),
+                    Band(asked.planes, first, last),
+                    carried=carried,
+                    saved=saved,
+                    counted=asked.counted,
+                    threads=asked.threads,
+                )
+            asked.losses[self.step.index] += lost
+        self.done = last
+        # All that are still to come: reflected padding looks back.
+        output = self.window.output
+        keep = min(self._needs(last, output)[0], came) if last < output else came
+        if keep > self.base:
+            # A copy, so that the rows before it are freed.
+            self.rows = self.rows[along(place, slice(keep - self.base, None))].copy()
+            self.base = keep
+        self.hand_on(first, last, carried, saved)
+
+    def _needs(self, first: int, last: int) -> tuple[int, int]:
+        """Return the input interval of some outputs."""
+        stage = self.step.stage
+        mode = stage.padding_mode if stage.pads_with_values else None
+        low, high, *_ = engine.taken(self.window, (first, last), mode)
+        return low, high
+
+    def _possible(self, came: int) -> int:
+        """Return up to which output all windows lie in the rows that came."""
+        window = self.window
+        if came == window.length:
+            return window.output
+        if isinstance(window, Sliding) and not self.step.stage.pads_with_values:
+            last = (came + window.begin - window.extent) // window.step + 1
+            return min(max(last, self.done), window.output)
+        last = self.done
+        while last < window.output and self._needs(last, last + 1)[1] <= came:
+            last += 1
+        return last
+
+
+@dataclass
+class _Running(_Stage):
+    """A step whose windows along the cut are long: it holds a total for each that is open."""
+
+    came: int = 0
+    open: dict[int, _Totals] = field(default_factory=dict)
+    started: int = 0
+
+    def push(self, rows: Array) -> None:
+        place, window = self.asked.frame.place, self.window
+        low, high = self.came, self.came + rows.shape[place]
+        self.came = high
+        while self.started < window.output and (
+            window.positions(self.started)[0] < high or high == window.length
+        ):
+            self.open[self.started] = _Totals(self.started)
+            self.started += 1
+        for index, totals in list(self.open.items()):
+            present = window.present(index)
+            step = present.step
+            first = max(0, -(-(low - present.start) // step)) if present else 0
+            last = min(len(present), -(-(high - present.start) // step)) if present else 0
+            part = rows[along(place, slice(0, 0))]
+            if first < last:
+                start = present.start + first * step - low
+                stop = present.start + (last - 1) * step - low + 1
+                part = rows[along(place, slice(start, stop, step))]
+            ends = not present or present[-1] < high
+            self._add(totals, part, ends=ends)
+            if ends:
+                del self.open[index]
+
+    def _add(self, totals: _Totals, rows: Array, *, ends: bool) -> None:
+        step, asked = self.step, self.asked
+        place = asked.frame.place
+        if totals.pending is not None:
+            rows = np.concatenate([totals.pending, rows], axis=place)
+            totals.pending = None
+        if prod(rows.shape[place + 1 :]) == 1 and not ends:
+            # Rows of one element are summed by chunks, which begin where the window does.
+            whole = rows.shape[place] // CHUNK * CHUNK
+            totals.pending = rows[along(place, slice(whole, None))].copy()
+            rows = rows[along(place, slice(0, whole))]
+        if not rows.shape[place] and not ends:
+            return
+        index = totals.index
+        with engine.said_of(step), np.errstate(all="ignore"):
+            result = self._reduced(totals, rows, ends=ends)
+        if not ends or result is None:
+            return
+        carried, saved = self.outs(index, index + 1)
+        if carried is not None or saved is not None:
+            lost = engine.put(step, result, carried, saved, counted=asked.counted)
+            asked.losses[step.index] += lost
+        self.hand_on(index, index + 1, carried, saved)
+
+    def _reduced(self, totals: _Totals, rows: Array, *, ends: bool) -> Array | Quotient | None:
+        """Add rows to a window's totals, and return the result if these were the last."""
+        step, frame = self.step, self.asked.frame
+        axes = frame.axes(step)
+        others = engine.placed_windows(step)[1:]
+        if step.stage.op == "pick":
+            if totals.first is None and rows.shape[frame.place]:
+                totals.first = rows[along(frame.place, slice(0, 1))].copy()
+            if not ends or totals.first is None:
+                return None
+            view = View(totals.first, axes, (Sliding(1, 1, 1, 1), *others))
+            return REDUCERS["pick"](view, step.stage)
+        _, _, window = self.window.part(totals.index, totals.index + 1)
+        totals.parts += 1
+        totals.turn.clear()
+        view = _RunningView(rows, axes, (window, *others), totals=totals)
+        try:
+            return REDUCERS[step.stage.op](view, step.stage)
+        except RangeError:
+            # What a part of a window overflows, the rest may bring back.
+            if ends:
+                raise
+            return None
+
+
+@dataclass(slots=True)
+class _Totals:
+    """What is known so far of one window: a total for every fold that its operation asks for."""
+
+    index: int
+    parts: int = 0
+    totals: dict[tuple[Any, ...], Array] = field(default_factory=dict)
+    times: dict[tuple[Any, ...], int] = field(default_factory=dict)
+    turn: dict[tuple[Any, ...], int] = field(default_factory=dict)
+    pending: Array | None = None
+    first: Array | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _RunningView(View):
+    """A view of some rows of one long window, whose folds go on from those of the rows before.
+
+    An operation asks each part for the same folds; what it makes of them counts at the last.
+    """
+
+    totals: _Totals = field(default_factory=lambda: _Totals(0))
+
+    def fold(
+        self,
+        combine: np.ufunc,
+        identity: float,
+        *,
+        dtype: DTypeLike | None = None,
+        out: Array | None = None,  # noqa: ARG002 - a view's signature
+    ) -> Array:
+        wide = self.array.dtype if dtype is None else np.dtype(dtype)
+        kind = (combine, wide)
+        turn = self.totals.turn[kind] = self.totals.turn.get(kind, 0) + 1
+        key = (*kind, turn)
+        times = self.totals.times[key] = self.totals.times.get(key, 0) + 1
+        if times != self.totals.parts:
+            raise RangeError("too small or too large to be added up in parts: raise --memory")
+        axis, *axes = self.axes
+        _, *windows = self.windows
+        shape = self.array.shape
+        rows = self.array.reshape(prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :]))
+        total = self.totals.totals.get(key)
+        if total is None and not rows.shape[1]:
+            total = np.full((rows.shape[0], rows.shape[2]), identity, wide)
+        total = accumulate(total, rows, combine, wide)
+        self.totals.totals[key] = total
+        one = total.reshape(*shape[:axis], 1, *shape[axis + 1 :])
+        return fold(one, axes, windows, combine, identity, dtype=wide).copy()
+
+    def reduce_with(self, *_: Any, **__: Any) -> Array:
+        raise RangeError("too small or too large to be added up in parts: raise --memory")
