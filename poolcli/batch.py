@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from threading import Condition
+from typing import TYPE_CHECKING, BinaryIO, Final, Literal
 
+from poolcli import memory
+from poolcli.blocks import processors
+from poolcli.dtypes import ITEM_SIZES
 from poolcli.errors import InputError, OutputError, PlanError, PoolError, UsageError
 from poolcli.files import formats, names
+from poolcli.files.formats import Encoding
 from poolcli.files.inputs import MAX_PIXELS, Source
 from poolcli.layouts import layout_advice
 from poolcli.maps import Header
@@ -17,10 +26,15 @@ from poolcli.plan import Plan, Step, plan_chain
 from poolcli.stages import Chain
 
 if TYPE_CHECKING:
+    from poolcli.blocks import Band, Frame
     from poolcli.kernels.casts import Losses
     from poolcli.kernels.views import Array
 
+Outcomes = Generator["Outcome", None, None]
 Save = Literal["all", "last", "none"]
+
+MEMORY: Final = 512 << 20
+"""Bytes that a run takes, unless told otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +51,11 @@ class Options:
     sheet: str | None = None
     force: bool = False
     max_pixels: int = MAX_PIXELS
+    memory: int = MEMORY
+    """Bytes for all inputs that are worked on at once."""
+    jobs: int | None = None
+    """Inputs worked on at once; by default as many as there are processors."""
+    encoding: Encoding = field(default_factory=Encoding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +76,10 @@ class Job:
     plan: Plan
     results: tuple[Result, ...]
     sheet: Path | None = None
+    needed: int = 0
+    """Bytes held at once."""
+    in_parts: bool = False
+    """Whether it is too large for the memory, and read, pooled and written in parts."""
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -131,7 +154,43 @@ def _plan(source: Source, chain: Chain, options: Options, wanted: str | None) ->
             file_name = names.result_name(options.template, source.file_name, step, suffix)
             path = options.output / source.folder / file_name
         results.append(Result(step, name, path))
-    return Job(source, header, plan, tuple(results), _sheet_path(source, options))
+    job = Job(source, header, plan, tuple(results), _sheet_path(source, options))
+    return _within_memory(job, options)
+
+
+def _within_memory(job: Job, options: Options) -> Job:
+    """Return the job with the memory that it takes, in parts if it has to be.
+
+    Raises
+    ------
+    InputError
+        If it takes more than it may.
+    """
+    saved = {result.step.index for result in job.results}
+    needed = memory.needed_at_once(job.plan, saved)
+    if job.header.is_image:
+        # What is decoded is copied once.
+        needed += prod(job.header.shape) * ITEM_SIZES[job.header.dtype]
+    if needed <= options.memory:
+        return replace(job, needed=needed)
+    if job.header.is_image:
+        reason = "images are held whole"
+    elif job.sheet is not None or any(result.path is None for result in job.results):
+        reason = "a contact sheet or standard output needs whole results"
+    elif any(result.format != "npy" for result in job.results):
+        reason = "arrays are written as pictures whole"
+    elif not job.source.can_be_read_in_parts():
+        reason = "its elements are in Fortran order, which can't be read in parts"
+    else:
+        try:
+            way = memory.streaming(job.plan, saved, options.memory)
+        except PlanError as error:
+            reason = str(error)
+        else:
+            return replace(job, needed=way.needed, in_parts=True)
+    raise InputError(
+        f"it takes {needed:,} bytes at once, and --memory allows {options.memory:,}: {reason}"
+    )
 
 
 def _sheet_path(source: Source, options: Options) -> Path | None:
@@ -156,12 +215,79 @@ def check_folders(jobs: Iterable[Job]) -> None:
         atomic.remove_leftovers(folder)
 
 
-def planned(job: Job, options: Options) -> Outcome:
-    """Return the outcome of a run that only plans."""
-    return Outcome(job.source, job, warnings=_advice(job, options))
+def planned_all(prepared: Iterable[Job | Outcome], options: Options) -> Outcomes:
+    """Yield the outcomes of a run that only plans."""
+    for entry in prepared:
+        if isinstance(entry, Outcome):
+            yield entry
+        else:
+            yield Outcome(entry.source, entry, warnings=_advice(entry, options))
 
 
-def execute(job: Job, options: Options, stdout: BinaryIO | None = None) -> Outcome:
+def execute_all(
+    prepared: Sequence[Job | Outcome], options: Options, stdout: BinaryIO | None = None
+) -> Outcomes:
+    """Yield what became of every input, in order, several worked on at once.
+
+    Together they stay within the memory: an input waits until enough of it is free.
+    """
+    jobs = options.jobs or processors()
+    if jobs == 1 or len(prepared) == 1:
+        for entry in prepared:
+            yield entry if isinstance(entry, Outcome) else execute(entry, options, stdout)
+        return
+    room = _Room(options.memory)
+
+    def work(entry: Job | Outcome) -> Outcome:
+        if isinstance(entry, Outcome):
+            return entry
+        with room.taken(entry.needed):
+            return execute(entry, options, stdout, threads=1)
+
+    pool = ThreadPoolExecutor(jobs, thread_name_prefix="poolcli-job")
+    waiting: deque[Future[Outcome]] = deque()
+    try:
+        for entry in prepared:
+            waiting.append(pool.submit(work, entry))
+            # So many that no thread waits for a slow one's turn, and few to be given up.
+            while len(waiting) > _AHEAD * jobs or (waiting and waiting[0].done()):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        # Whoever ends a run early does not wait for the inputs in work.
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+_AHEAD: Final = 16
+"""Inputs for each thread that may be done before those in front of them."""
+
+
+class _Room:
+    """Memory that inputs share."""
+
+    def __init__(self, size: int) -> None:
+        self.free = self.size = size
+        self.changed = Condition()
+
+    @contextmanager
+    def taken(self, needed: int) -> Iterator[None]:
+        """Wait until so much is free, or all of it, and hold it."""
+        share = min(needed, self.size)
+        with self.changed:
+            self.changed.wait_for(lambda: self.free >= share)
+            self.free -= share
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.free += share
+                self.changed.notify_all()
+
+
+def execute(
+    job: Job, options: Options, stdout: BinaryIO | None = None, *, threads: int | None = None
+) -> Outcome:
     """Read one input, pool it, and write its results, each atomically.
 
     A failure is an outcome, not an exception, so that the other inputs go on.
@@ -169,7 +295,7 @@ def execute(job: Job, options: Options, stdout: BinaryIO | None = None) -> Outco
     written: list[Path] = []
     warnings = list(_advice(job, options))
     try:
-        for path, warning in _pool_and_write(job, options, stdout):
+        for path, warning in _pool_and_write(job, options, stdout, threads):
             if path is not None:
                 written.append(path)
             if warning is not None:
@@ -190,24 +316,25 @@ def execute(job: Job, options: Options, stdout: BinaryIO | None = None) -> Outco
 
 
 def _pool_and_write(
-    job: Job, options: Options, stdout: BinaryIO | None
+    job: Job, options: Options, stdout: BinaryIO | None, threads: int | None
 ) -> Iterator[tuple[Path | None, str | None]]:
     """Yield each path written and each warning, as they come."""
     from poolcli import engine
 
+    if job.in_parts:
+        yield from _stream_and_write(job, options, threads)
+        return
     array = job.source.read(options.max_pixels)
-    if array.shape != job.header.shape or array.dtype.name != job.header.dtype:
-        raise InputError("it changed while it was read")
+    _require_unchanged(job, array.shape, array.dtype.name)
     results = {result.step.index: result for result in job.results}
     shown = [("input", array)]
     asked = None if job.sheet is not None else set(results)
-    for result in engine.run(job.plan, array, saved=asked, counted=options.dtype is not None):
+    counted = options.dtype is not None
+    for result in engine.run(job.plan, array, saved=asked, counted=counted, threads=threads):
         step, saved = result.step, result.array
         if saved is None:
             continue
-        if warning := _loss_warning(
-            result.losses, saved.size, step, asked=options.dtype is not None
-        ):
+        if warning := _loss_warning(result.losses, step, asked=counted):
             yield None, warning
         if step.index in results:
             yield from _write(results[step.index], saved, job.header.layout, options, stdout)
@@ -215,6 +342,41 @@ def _pool_and_write(
             shown.append((f"{step.index}  {step.spec}", saved))
     if job.sheet is not None:
         yield from _write_sheet(job.sheet, shown, job, options)
+
+
+def _stream_and_write(
+    job: Job, options: Options, threads: int | None
+) -> Iterator[tuple[Path | None, str | None]]:
+    """Read, pool and write in parts, every result as it is produced."""
+    from poolcli.files import arrays, atomic
+    from poolcli.streaming import stream
+
+    saved = {result.step.index for result in job.results}
+    way = memory.streaming(job.plan, saved, options.memory)
+    counted = options.dtype is not None
+    with job.source.opened() as source, ExitStack() as stack:
+        reader = arrays.ArrayReader.of(source)
+        _require_unchanged(job, reader.header.shape, reader.header.name)
+        writers = {}
+        for result in job.results:
+            assert result.path is not None, "standard output is not written in parts"  # noqa: S101
+            target = stack.enter_context(atomic.writing(result.path, replace=options.force))
+            step = result.step
+            writers[step.index] = arrays.ArrayWriter.of(target, step.shape, step.dtype)
+
+        def write(step: Step, frame: Frame, band: Band, array: Array) -> None:
+            writers[step.index].write(frame, band, array)
+
+        losses = stream(way, reader.read, write, saved, counted=counted, threads=threads)
+    for result in job.results:
+        if warning := _loss_warning(losses[result.step.index], result.step, asked=counted):
+            yield None, warning
+        yield result.path, None
+
+
+def _require_unchanged(job: Job, shape: tuple[int, ...], dtype: str) -> None:
+    if shape != job.header.shape or dtype != job.header.dtype:
+        raise InputError("it changed while it was read")
 
 
 def _write(
@@ -233,7 +395,7 @@ def _write(
     if result.path is None:
         assert stdout is not None, "the caller gives it where there is no path"  # noqa: S101
         encoded = io.BytesIO()
-        _encode(encoded, array, layout, result.format)
+        _encode(encoded, array, layout, result.format, options.encoding)
         try:
             stdout.write(encoded.getbuffer())
             stdout.flush()
@@ -243,11 +405,11 @@ def _write(
             raise OutputError(f"standard output: {error.strerror or error}") from error
         return
     with atomic.writing(result.path, replace=options.force) as stream:
-        _encode(stream, array, layout, result.format)
+        _encode(stream, array, layout, result.format, options.encoding)
     yield result.path, None
 
 
-def _encode(stream: BinaryIO, array: Array, layout: str, name: str) -> None:
+def _encode(stream: BinaryIO, array: Array, layout: str, name: str, encoding: Encoding) -> None:
     if name == "npy":
         from poolcli.files import arrays
 
@@ -255,7 +417,7 @@ def _encode(stream: BinaryIO, array: Array, layout: str, name: str) -> None:
     else:
         from poolcli.files import images
 
-        images.write(stream, array, layout, name)
+        images.write(stream, array, layout, name, encoding)
 
 
 def _write_sheet(
@@ -269,11 +431,11 @@ def _write_sheet(
     name = formats.of_suffix(path.suffix)
     assert name is not None, "check_sheet saw to it"  # noqa: S101
     with atomic.writing(path, replace=options.force) as stream:
-        images.write(stream, sheet, "HWC", name)
+        images.write(stream, sheet, "HWC", name, options.encoding)
     yield path, None
 
 
-def _loss_warning(losses: Losses, size: int, step: Step, *, asked: bool) -> str | None:
+def _loss_warning(losses: Losses, step: Step, *, asked: bool) -> str | None:
     """Say what a cast lost. Rounding to the image's own range is the rule, so it is not news."""
     counts = {
         "rounded": losses.rounded if asked else 0,
@@ -285,7 +447,7 @@ def _loss_warning(losses: Losses, size: int, step: Step, *, asked: bool) -> str 
         return None
     where = f"stage {step.index} ({step.stage})"
     mend = "" if asked else " (--dtype float32 keeps them)"
-    return f"{where}: of {size:,} values {', '.join(said)} to fit {step.dtype}{mend}"
+    return f"{where}: of {step.elements:,} values {', '.join(said)} to fit {step.dtype}{mend}"
 
 
 def _advice(job: Job, options: Options) -> tuple[str, ...]:

@@ -7,15 +7,23 @@ Integers only, no NumPy.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
+from typing import Final
 
 from poolcli.dtypes import ITEM_SIZES
 from poolcli.plan import Step
 from poolcli.windows import Sliding, Window
 
 Shape = tuple[int, ...]
+
+BLOCK: Final = 1 << 21
+"""Bytes of input or output worked on at once: large beside Python's own cost per call, and small
+enough to stay in the caches."""
+LONGEST: Final = 64
+"""Sliding windows of up to so many positions are folded all at once, others one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,3 +114,16 @@ def bands(step: Step, frame: Frame, whole: Band, block: int) -> Iterator[Band]:
     for plane in whole.planes:
         for first in range(whole.first, whole.last, height):
             yield Band(range(plane, plane + 1), first, min(first + height, whole.last))
+
+
+def is_short(window: Window) -> bool:
+    """Whether a window slides and is of few positions."""
+    return isinstance(window, Sliding) and window.size <= LONGEST
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1

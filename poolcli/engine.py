@@ -6,18 +6,17 @@ windows that are the map's own (:meth:`poolcli.windows.Window.part`).
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from poolcli.blocks import Band, Frame, bands, frame_of
+from poolcli.blocks import BLOCK, Band, Frame, bands, frame_of, processors
 from poolcli.errors import PlanError, RangeError, SpecError
 from poolcli.kernels import convolution, enlargement
 from poolcli.kernels.casts import Losses, Quotient, cast
@@ -29,10 +28,6 @@ from poolcli.plan import Plan, Step
 from poolcli.windows import Fractional, Sliding, Window
 
 Work = TypeVar("Work")
-
-BLOCK: Final = 1 << 21
-"""Bytes of input or output worked on at once: large beside Python's own cost per call, and small
-enough for the second-level cache to hold what is worked on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -456,14 +451,6 @@ _keep_freed_memory()
 @lru_cache(maxsize=8)
 def _pool_of(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="poolcli-block")
-
-
-def processors() -> int:
-    """How many processors this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
 
 
 def on_threads(do: Callable[[Work], None], work: Sequence[Work], threads: int | None) -> None:

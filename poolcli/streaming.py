@@ -8,33 +8,26 @@ engine's, and so are the bits of the results.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from poolcli import engine
-from poolcli.blocks import Band, Frame, acted_axes
-from poolcli.dtypes import ITEM_SIZES
-from poolcli.errors import PlanError, RangeError
+from poolcli.blocks import Band, Frame
+from poolcli.errors import RangeError
 from poolcli.kernels.casts import Losses, Quotient
-from poolcli.kernels.folding import CHUNK, accumulate, fold, is_short
+from poolcli.kernels.folding import CHUNK, accumulate, fold
 from poolcli.kernels.reducers import REDUCERS
 from poolcli.kernels.views import Array, View, along
-from poolcli.plan import Plan, Step
+from poolcli.memory import Streaming, is_running
+from poolcli.plan import Step
 from poolcli.windows import Sliding, Window
-
-RUNNING: Final = frozenset({"max", "min", "avg", "sum", "lp", "gem", "avgmax", "pick"})
-"""Operations whose windows may be longer than memory: a running total says all of them."""
-
-_MOST_AT_ONCE: Final = 1 << 25
-"""Bytes of input read at once: more gains nothing."""
-_BLOCKS: Final = 4
-"""Buffers of a block's size that a thread works in, as a rule."""
 
 
 class Read(Protocol):
@@ -46,137 +39,6 @@ class Read(Protocol):
 
 Write = Callable[[Step, Frame, Band, Array], None]
 """Takes part of a step's saved result, in the frame, and where it belongs."""
-
-
-def needed_at_once(plan: Plan, saved: Collection[int]) -> int:
-    """Return how many bytes it takes to run a plan over an array that is whole in memory."""
-    held = prod(plan.shape) * ITEM_SIZES[plan.dtype]
-    most = held
-    kept = 0
-    for step in plan.steps:
-        carried = step.elements * ITEM_SIZES[step.carried]
-        own = step.bytes if step.index in saved and step.carried != step.dtype else 0
-        places = step.elements * 8 if step.index in plan.undone else 0
-        kept += places
-        most = max(most, held + carried + own + kept)
-        held = carried
-    return most
-
-
-@dataclass(frozen=True, slots=True)
-class Streaming:
-    """How a plan is run in parts: the frame of all its steps, and how much is read at once."""
-
-    plan: Plan
-    frame: Frame
-    planes: int
-    rows: int
-    needed: int
-    """Bytes that this takes."""
-
-
-def streaming(plan: Plan, saved: Collection[int], memory: int) -> Streaming:
-    """Return how to run a plan within ``memory`` bytes.
-
-    Raises
-    ------
-    PlanError
-        If it can't be done, with the reason.
-    """
-    for step in plan.steps:
-        if step.undoes is not None or step.stage.samples is not None:
-            raise PlanError(f"stage {step.index} ({step.stage}) needs its whole input in memory")
-    ways = [_within(plan, frame, saved, memory) for frame in _frames(plan)]
-    if not ways:
-        raise PlanError("its convolution takes all channels, over which another stage slides")
-    best = min(ways, key=lambda way: (way.needed > memory, way.frame.cut))
-    if best.needed > memory:
-        raise PlanError(f"a part of it takes {min(way.needed for way in ways):,} bytes")
-    return best
-
-
-def _frames(plan: Plan) -> Iterator[Frame]:
-    """Yield the frames in which all steps can be cut.
-
-    Never behind an axis that windows lie on: the order of a long sum along that one depends on
-    whether it is the innermost with more than one element.
-    """
-    acted = [axes for step in plan.steps if (axes := acted_axes(step))]
-    lead = min((axes[0] for axes in acted), default=0)
-    first = min((min(step.axes) for step in plan.steps if step.axes), default=lead)
-    mixing = any(step.stage.mixes_channels for step in plan.steps)
-    for cut in range(lead, first + 1):
-        if not (mixing and plan.layout[cut] == "C"):
-            yield Frame(lead, cut)
-
-
-def _within(plan: Plan, frame: Frame, saved: Collection[int], memory: int) -> Streaming:
-    """Return the largest parts that fit, or the smallest there are."""
-    length = plan.shape[frame.cut]
-    planes = prod(plan.shape[: frame.lead])
-    row = prod(plan.shape) // max(1, planes * length) * ITEM_SIZES[plan.dtype]
-    most = max(1, min(_MOST_AT_ONCE, memory // 8) // max(1, row))
-    rows = min(length, most)
-    while rows > 1 and _needed(plan, frame, saved, 1, rows) > memory:
-        rows //= 2
-    group = 1
-    if rows == length:
-        group = max(1, min(planes, most // max(1, length)))
-        while group > 1 and _needed(plan, frame, saved, group, rows) > memory:
-            group //= 2
-    return Streaming(plan, frame, group, rows, _needed(plan, frame, saved, group, rows))
-
-
-def _needed(plan: Plan, frame: Frame, saved: Collection[int], planes: int, rows: int) -> int:
-    """Return how many bytes are held at once, at most, when so much is read at once."""
-
-    def row_of(shape: tuple[int, ...], dtype: str) -> int:
-        return (
-            prod(shape)
-            // max(1, prod(shape[: frame.lead]) * shape[frame.cut])
-            * (ITEM_SIZES[dtype])
-        )
-
-    item = row_of(plan.shape, plan.dtype)
-    # What is read next is read while this is computed.
-    total = 2 * rows * item
-    came = rows
-    for step in plan.steps:
-        window = frame.window(step)
-        if _runs(step, frame):
-            total += 3 * came * item
-            made = min(step.shape[frame.cut], came + 1)
-            total += 4 * 8 * row_of(step.input_shape, step.carried) // ITEM_SIZES[step.carried]
-        else:
-            held = min(window.length, came + _span(window))
-            # What was held and what came are joined.
-            total += 2 * held * item
-            made = min(window.output, _most_made(window, came))
-        item = row_of(step.shape, step.carried)
-        total += 2 * made * item
-        if step.index in saved:
-            total += 2 * made * row_of(step.shape, step.dtype)
-        came = made
-    return planes * total + engine.processors() * _BLOCKS * engine.BLOCK
-
-
-def _span(window: Window) -> int:
-    """Return how many positions a window takes in, from its first to its last."""
-    return (window.kernel - 1) * window.dilation + 1 + max(window.padding)
-
-
-def _most_made(window: Window, came: int) -> int:
-    """Return how many outputs so many positions make, at most."""
-    return -(-came * window.output // max(1, window.length)) + 2
-
-
-def _runs(step: Step, frame: Frame) -> bool:
-    """Whether a step's windows along the cut are totals that run, not rows that are held."""
-    window = frame.window(step)
-    if step.stage.op not in RUNNING or not step.axes or step.axes[0] != frame.cut:
-        return False
-    overlap = isinstance(window, Sliding) and window.step < window.extent and window.output > 1
-    return not (is_short(window) or window.is_identity or overlap)
 
 
 def stream(  # noqa: PLR0913 - what is run, from where to where
@@ -193,7 +55,7 @@ def stream(  # noqa: PLR0913 - what is run, from where to where
     Parameters
     ----------
     way
-        How, by :func:`streaming`.
+        How, by :func:`poolcli.memory.streaming`.
     read, write
         Where the input comes from and where results go, in any number of parts, in order.
     saved
@@ -206,27 +68,58 @@ def stream(  # noqa: PLR0913 - what is run, from where to where
     plan, frame = way.plan, way.frame
     length, planes = plan.shape[frame.cut], prod(plan.shape[: frame.lead])
     losses = {step.index: Losses() for step in plan.steps}
-    for start in range(0, planes, way.planes):
-        group = range(start, min(start + way.planes, planes))
-        asked = _Asked(frame, group, saved, write, losses, counted, threads)
+    groups = [
+        range(start, min(start + way.planes, planes)) for start in range(0, planes, way.planes)
+    ]
+    parts = [
+        (group, low, min(low + way.rows, length))
+        for group in groups
+        for low in range(0, length, way.rows)
+    ]
+    # One thread reads the next part, and one writes, while this one computes.
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        waiting = _Waiting(writer, write)
+        asked = _Asked(frame, saved, waiting.write, losses, counted, threads)
+        coming = reader.submit(read, frame, *parts[0]) if parts else None
         chain: _Stage | None = None
-        for step in reversed(plan.steps):
-            kind = _Running if _runs(step, frame) else _Held
-            chain = kind(step, asked, chain)
-        for low in range(0, max(length, 1), max(way.rows, 1)):
-            high = min(low + way.rows, length)
-            rows = read(frame, group, low, high)
+        for number, (group, low, _) in enumerate(parts):
+            assert coming is not None, "there are parts"  # noqa: S101
+            rows = coming.result()
+            if number + 1 < len(parts):
+                coming = reader.submit(read, frame, *parts[number + 1])
+            if low == 0:
+                chain = None
+                for step in reversed(plan.steps):
+                    kind = _Running if is_running(step, frame) else _Held
+                    chain = kind(step, asked, group, chain)
             if chain is not None:
                 chain.push(rows)
+        waiting.finish()
     return losses
+
+
+class _Waiting:
+    """Hands results to a writing thread, one ahead at most, so that they don't pile up."""
+
+    def __init__(self, writer: ThreadPoolExecutor, write: Write) -> None:
+        self.writer, self.do = writer, write
+        self.last: Future[None] | None = None
+
+    def write(self, step: Step, frame: Frame, band: Band, array: Array) -> None:
+        self.finish()
+        self.last = self.writer.submit(self.do, step, frame, band, array)
+
+    def finish(self) -> None:
+        if self.last is not None:
+            self.last.result()
+            self.last = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What all steps of a run over some planes share."""
+    """What all steps of a run share."""
 
     frame: Frame
-    planes: range
     saved: Collection[int]
     write: Write
     losses: dict[int, Losses]
@@ -240,6 +133,7 @@ class _Stage:
 
     step: Step
     asked: _Asked
+    planes: range
     behind: _Stage | None
 
     def push(self, rows: Array) -> None:
@@ -257,7 +151,7 @@ class _Stage:
         """Return arrays for outputs in the carried and the saved dtype, as far as wanted."""
         step, frame = self.step, self.asked.frame
         shape = list(frame.shape(step.shape))
-        shape[0], shape[frame.place] = len(self.asked.planes), last - first
+        shape[0], shape[frame.place] = len(self.planes), last - first
         save = step.index in self.asked.saved
         same = step.carried == step.dtype
         carry = self.behind is not None or (save and same)
@@ -270,7 +164,7 @@ class _Stage:
         if step.index in asked.saved:
             result = carried if saved is None else saved
             assert result is not None, "it was asked for"  # noqa: S101
-            asked.write(step, asked.frame, Band(asked.planes, first, last), result)
+            asked.write(step, asked.frame, Band(self.planes, first, last), result)
         if self.behind is not None and carried is not None:
             self.behind.push(carried)
 
@@ -296,8 +190,8 @@ class _Held(_Stage):
                 lost = engine.fill(
                     self.step,
                     asked.frame,
-                    engine.Held(self.rows, asked.planes.start, self.base),
-                    Band(asked.planes, first, last),
+                    engine.Held(self.rows, self.planes.start, self.base),
+                    Band(self.planes, first, last),
                     carried=carried,
                     saved=saved,
                     counted=asked.counted,

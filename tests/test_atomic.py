@@ -242,7 +242,7 @@ def test_a_run_that_is_ended_leaves_nothing_half_written(
 ) -> None:
     save(here / "a.npy", [[1, 2], [3, 4]])
     save(here / "b.png", grey())
-    with stuck(here, "run", "-q", "a.npy", "b.png", "-s", "max:2") as child:
+    with stuck(here, "run", "-q", "-j", "1", "a.npy", "b.png", "-s", "max:2") as child:
         child.send_signal(number)
         _, err = child.communicate(timeout=30)
     assert child.returncode == status

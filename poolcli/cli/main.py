@@ -8,6 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import NoReturn
 
@@ -83,10 +84,20 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except _Stopped as stopped:
         how = "interrupted" if stopped.number == signal.SIGINT else "terminated"
         console.error(f"{how}; results so far are whole")
-        status = 128 + stopped.number
+        _end_now(128 + stopped.number)
     except Exception as error:  # noqa: BLE001 - the one boundary, where every error ends in a line
         status = _report(error, debug="--debug" in arguments)
     sys.exit(status)
+
+
+def _end_now(status: int) -> NoReturn:
+    """End the process without waiting for threads that still read, pool or write."""
+    if atomic := sys.modules.get("poolcli.files.atomic"):
+        atomic.remove_open()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
 
 
 def _report(error: Exception, *, debug: bool) -> int:

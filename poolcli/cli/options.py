@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -69,3 +71,20 @@ def chain_of(
 def checked_dtype(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
     """Check a dtype option's value."""
     return None if value is None else check_dtype(value)
+
+
+_UNITS: Final = {"": 1, "b": 1} | {
+    f"{letter}{rest}": (1000 if rest == "b" else 1024) ** power
+    for power, letter in enumerate("kmgt", start=1)
+    for rest in ("", "b", "ib")
+}
+
+
+def byte_count(_ctx: click.Context, _param: click.Parameter, value: str) -> int:
+    """Read a size option's value, as 512MiB, 2GB or 1048576."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]*)", value.strip())
+    unit = _UNITS.get(found[2].lower()) if found else None
+    size = int(float(found[1]) * unit) if found and unit else 0
+    if size < 1:
+        raise click.BadParameter(f"{value!r} is no size: give it as 512MiB, 2GB or 1048576")
+    return size

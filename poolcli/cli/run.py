@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,12 @@ import click
 
 from poolcli.cli import console, options
 from poolcli.errors import UsageError
+from poolcli.files.formats import PNG_LEVEL, QUALITY, Encoding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from poolcli.batch import Job, Options, Outcome, Save
+    from poolcli.batch import Job, Outcome, Save
     from poolcli.plan import Plan
 
 _STDOUT = "-"
@@ -69,6 +71,35 @@ _STDOUT = "-"
 @click.option(
     "--max-pixels", type=click.IntRange(min=1), metavar="N", help="Limit on an image's size."
 )
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Inputs at once; default: as many as there are processors.",
+)
+@click.option(
+    "--memory",
+    callback=options.byte_count,
+    default="512MiB",
+    show_default=True,
+    metavar="SIZE",
+    help="Memory for all of them together; larger .npy arrays are pooled in parts.",
+)
+@click.option(
+    "--png-level",
+    type=click.IntRange(0, 9),
+    default=PNG_LEVEL,
+    show_default=True,
+    help="How hard PNGs are compressed.",
+)
+@click.option(
+    "--quality",
+    type=click.IntRange(1, 100),
+    default=QUALITY,
+    show_default=True,
+    help="Quality of JPEGs.",
+)
 @click.option("-n", "--dry-run", is_flag=True, help="Plan only: read headers, write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON per input, and no table.")
 @click.option("-q", "--quiet", is_flag=True, help="No table, no notes; warnings and errors stay.")
@@ -88,6 +119,10 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
     force: bool,
     sheet: str | None,
     max_pixels: int | None,
+    jobs: int | None,
+    memory: int,
+    png_level: int,
+    quality: int,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
@@ -120,6 +155,9 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
         sheet=sheet,
         force=force,
         max_pixels=max_pixels or sources.MAX_PIXELS,
+        memory=memory,
+        jobs=jobs,
+        encoding=Encoding(png_level, quality),
     )
     if to_stdout and sheet is not None:
         raise UsageError("-o - saves nothing else: it goes without --sheet")
@@ -136,22 +174,13 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
         batch.check_folders(entry for entry in prepared if isinstance(entry, batch.Job))
     if not as_json and not quiet:
         _print_tables(prepared, to_stderr=to_stdout)
-    outcomes = _outcomes(prepared, request, dry_run=dry_run, to_stdout=to_stdout)
-    return _report(outcomes, len(found), as_json=as_json, quiet=quiet, debug=debug)
-
-
-def _outcomes(
-    prepared: Iterable[Job | Outcome], request: Options, *, dry_run: bool, to_stdout: bool
-) -> Iterable[Outcome]:
-    from poolcli import batch
-
-    for entry in prepared:
-        if isinstance(entry, batch.Outcome):
-            yield entry
-        elif dry_run:
-            yield batch.planned(entry, request)
-        else:
-            yield batch.execute(entry, request, sys.stdout.buffer if to_stdout else None)
+    if dry_run:
+        outcomes = batch.planned_all(prepared, request)
+    else:
+        outcomes = batch.execute_all(prepared, request, sys.stdout.buffer if to_stdout else None)
+    # Closed whatever happens, so that no input is begun after the run has come to its end.
+    with closing(outcomes):
+        return _report(outcomes, len(found), as_json=as_json, quiet=quiet, debug=debug)
 
 
 def _report(

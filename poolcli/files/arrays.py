@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, Final
 
 import numpy as np
 
+from poolcli.blocks import Band, Frame
 from poolcli.dtypes import ITEM_SIZES
 from poolcli.errors import InputError
 from poolcli.files.formats import ARRAY_MAGIC
@@ -72,25 +73,103 @@ def read_elements(stream: BinaryIO, header: ArrayHeader) -> Array:
         array = np.empty(shape, header.dtype)
     except ValueError:
         raise InputError("its shape has more elements than an array can have") from None
-    if array.size:
-        buffer = array.reshape(-1).view(np.uint8).data
-        filled = 0
-        while filled < len(buffer):
-            count = stream.readinto(buffer[filled : filled + _PART])  # type: ignore[attr-defined] # every binary file has it
-            if not count:
-                raise InputError(f"truncated: it ends after {filled:,} of {len(buffer):,} bytes")
-            filled += count
-    if header.dtype.kind == "b":
-        array = array.view(np.uint8) != 0
-    if not header.dtype.isnative:
-        array = array.byteswap(inplace=True).view(header.dtype.newbyteorder("="))
+    _fill(stream, array.reshape(-1))
+    array = _native(array)
     return np.ascontiguousarray(array.T) if header.fortran_order else array
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayReader:
+    """The elements of an open ``.npy`` file in C order, to be read in parts."""
+
+    stream: BinaryIO
+    header: ArrayHeader
+    start: int
+    """Where they begin."""
+
+    @classmethod
+    def of(cls, stream: BinaryIO) -> ArrayReader:
+        """Return a reader of a file, which is at its beginning."""
+        header = read_header(stream)
+        return cls(stream, header, stream.tell())
+
+    def read(self, frame: Frame, planes: range, low: int, high: int) -> Array:
+        """Read positions ``low`` up to ``high`` of some planes, in the frame."""
+        shape, place = frame.shape(self.header.shape), frame.place
+        before, inner = prod(shape[1:place]), prod(shape[place + 1 :])
+        lines = np.empty((len(planes) * before, (high - low) * inner), self.header.dtype)
+        first = planes.start * before * shape[place] + low
+        for number, line in enumerate(lines):
+            row = first + number * shape[place]
+            self.stream.seek(self.start + row * inner * lines.itemsize)
+            _fill(self.stream, line)
+        whole = (len(planes), *shape[1:place], high - low, *shape[place + 1 :])
+        return _native(lines).reshape(whole)
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayWriter:
+    """An open ``.npy`` file that is written in parts, in any order."""
+
+    stream: BinaryIO
+    shape: tuple[int, ...]
+    start: int
+    """Where its elements begin."""
+
+    @classmethod
+    def of(cls, stream: BinaryIO, shape: tuple[int, ...], dtype: str) -> ArrayWriter:
+        """Write the header, and return a writer of the elements."""
+        write_header(stream, shape, dtype)
+        return cls(stream, shape, stream.tell())
+
+    def write(self, frame: Frame, band: Band, array: Array) -> None:
+        """Write some outputs of some planes where they belong."""
+        shape, place = frame.shape(self.shape), frame.place
+        before, inner = prod(shape[1:place]), prod(shape[place + 1 :])
+        lines = np.ascontiguousarray(array).reshape(len(band.planes) * before, -1)
+        first = band.planes.start * before * shape[place] + band.first
+        for number, line in enumerate(lines):
+            row = first + number * shape[place]
+            self.stream.seek(self.start + row * inner * array.itemsize)
+            _write(self.stream, line)
+
+
+def write_header(stream: BinaryIO, shape: tuple[int, ...], dtype: str) -> None:
+    """Write the header of an ``.npy`` file in C order."""
+    whole = np.broadcast_to(np.zeros((), dtype), shape)
+    facts = np.lib.format.header_data_from_array_1_0(whole)
+    np.lib.format.write_array_header_1_0(stream, {**facts, "fortran_order": False})
+
+
+def _fill(stream: BinaryIO, flat: Array) -> None:
+    """Read as many elements as an array has."""
+    if not flat.size:
+        return
+    buffer = flat.view(np.uint8).data
+    filled = 0
+    while filled < len(buffer):
+        count = stream.readinto(buffer[filled : filled + _PART])  # type: ignore[attr-defined] # every binary file has it
+        if not count:
+            raise InputError(f"truncated: it ends after {filled:,} of {len(buffer):,} bytes")
+        filled += count
+
+
+def _native(array: Array) -> Array:
+    """Return elements as read from a file as numbers in the machine's byte order."""
+    if array.dtype.kind == "b":
+        array = array.view(np.uint8) != 0
+    if not array.dtype.isnative:
+        array = array.byteswap(inplace=True).view(array.dtype.newbyteorder("="))
+    return array
 
 
 def write(stream: BinaryIO, array: Array) -> None:
     """Write an array as ``.npy``."""
-    whole = np.ascontiguousarray(array)
-    np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(whole))
+    write_header(stream, array.shape, array.dtype.name)
+    _write(stream, np.ascontiguousarray(array))
+
+
+def _write(stream: BinaryIO, whole: Array) -> None:
     if whole.size:
         # numpy.save would go through C's files, whose errors don't tell a full disk.
         content = whole.reshape(-1).view(np.uint8).data

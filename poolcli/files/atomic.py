@@ -18,6 +18,16 @@ _COUNTER: Final = itertools.count()
 _NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
 
 
+_open_temporaries: Final[set[Path]] = set()
+
+
+def remove_open() -> None:
+    """Remove the temporary files of writes that are not done, before the process ends at once."""
+    for temporary in tuple(_open_temporaries):
+        with suppress(OSError):
+            temporary.unlink()
+
+
 @contextmanager
 def writing(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
     """Open a temporary file beside ``path``; on leaving without an error it takes that name.
@@ -30,6 +40,7 @@ def writing(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
         descriptor, temporary = _create(path.parent)
     except OSError as error:
         raise _unwritable(path, error) from error
+    _open_temporaries.add(temporary)
     try:
         with open(descriptor, "w+b") as stream:  # noqa: PTH123 - from a descriptor
             yield stream
@@ -39,6 +50,7 @@ def writing(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+        _open_temporaries.discard(temporary)
 
 
 def check_writable(folder: Path) -> None:

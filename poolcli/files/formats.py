@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import ceil, prod, sqrt
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +34,18 @@ _IMAGE_SUFFIXES: Final = frozenset(
 )
 KNOWN_SUFFIXES: Final = _IMAGE_SUFFIXES | {".npy"}
 """What is taken for an input when a folder is read."""
+
+
+PNG_LEVEL: Final = 6
+QUALITY: Final = 90
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How hard encoders try: PNG's level of compression from 0 to 9, a lossy format's quality."""
+
+    png_level: int = PNG_LEVEL
+    quality: int = QUALITY
 
 
 def of_suffix(suffix: str) -> str | None:

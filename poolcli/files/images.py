@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageSequence, UnidentifiedImageError
 
 from poolcli.errors import InputError
+from poolcli.files.formats import Encoding
 from poolcli.kernels.views import Array
 from poolcli.maps import Header
 
@@ -100,13 +101,20 @@ def read_pixels(stream: BinaryIO, max_pixels: int) -> Array:
         return np.stack(frames)
 
 
-def write(stream: BinaryIO, array: Array, layout: str, name: str) -> None:
+def write(
+    stream: BinaryIO, array: Array, layout: str, name: str, encoding: Encoding | None = None
+) -> None:
     """Encode an array of a dtype and layout that the format ``name`` holds."""
+    encoding = encoding or Encoding()
     frames = array if layout.startswith("N") else array[np.newaxis]
     if layout.endswith("C") and array.shape[-1] == 1:
         frames = frames[..., 0]
     first, *rest = [Image.fromarray(np.ascontiguousarray(frame)) for frame in frames]
     options = {**_ENCODERS[name], **({"save_all": True, "append_images": rest} if rest else {})}
+    if name == "png":
+        options["compress_level"] = encoding.png_level
+    if name == "jpg":
+        options["quality"] = encoding.quality
     if name == "tiff" and array.dtype.kind == "f":
         options["compression"] = "raw"  # Pillow can't deflate floats
     first.save(stream, **options)
@@ -116,7 +124,9 @@ _ENCODERS: Final[dict[str, dict[str, Any]]] = {
     "png": {"format": "PNG"},
     "tiff": {"format": "TIFF", "compression": "tiff_adobe_deflate"},
     "webp": {"format": "WEBP", "lossless": True, "exact": True},
-    "jpg": {"format": "JPEG", "quality": 90},
+    "jpg": {
+        "format": "JPEG",
+    },
 }
 
 

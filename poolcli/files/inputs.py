@@ -75,6 +75,15 @@ class Source:
 
             return images.read_header(stream, max_pixels)
 
+    def can_be_read_in_parts(self) -> bool:
+        """Whether it is an array in C order, whose parts lie in few pieces."""
+        with self.opened() as stream:
+            if not _begins_as_array(stream):
+                return False
+            from poolcli.files import arrays
+
+            return not arrays.read_header(stream).fortran_order
+
     def read(self, max_pixels: int = MAX_PIXELS) -> Array:
         """Read the input's elements, all of them."""
         with self.opened() as stream:

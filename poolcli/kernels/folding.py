@@ -22,12 +22,11 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import DTypeLike, NDArray
 
+from poolcli.blocks import LONGEST
 from poolcli.windows import Sliding, Window
 
 Array = NDArray[Any]
 
-LONGEST: Final = 64
-"""Sliding windows of up to so many positions are combined by shifts, others one by one."""
 CHUNK: Final = 1 << 16
 """Elements of a single row that are summed pairwise; longer windows add the sums of such chunks."""
 
@@ -98,11 +97,6 @@ def fold(  # noqa: PLR0913 - an array, where windows lie on it, what is done in 
     for axis, window, used in scheme.apart:
         array = _fold_apart(array, axis, window, used, combine)
     return _fold_by_shifts(array, scheme, combine, out)
-
-
-def is_short(window: Window) -> bool:
-    """Whether a window is combined by shifts."""
-    return isinstance(window, Sliding) and window.size <= LONGEST
 
 
 class _Scratch(threading.local):

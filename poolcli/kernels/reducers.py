@@ -15,9 +15,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from poolcli.blocks import is_short
 from poolcli.errors import RangeError
 from poolcli.kernels.casts import Quotient
-from poolcli.kernels.folding import is_short
 from poolcli.kernels.networks import most_frequent, ranked
 from poolcli.kernels.views import Array, View, count_present
 from poolcli.stages import Stage

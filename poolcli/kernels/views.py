@@ -17,7 +17,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from poolcli.kernels.folding import copy_strided, fold, is_short
+from poolcli.blocks import is_short
+from poolcli.kernels.folding import copy_strided, fold
 from poolcli.stages import Stage
 from poolcli.windows import Sliding, Window
 

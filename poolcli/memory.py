@@ -1,0 +1,153 @@
+"""How much memory a run takes, and how it is cut into parts that fit. Integers only, no NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import Final
+
+from poolcli.blocks import BLOCK, Frame, acted_axes, is_short, processors
+from poolcli.dtypes import ITEM_SIZES
+from poolcli.errors import PlanError
+from poolcli.plan import Plan, Step
+from poolcli.windows import Sliding, Window
+
+RUNNING: Final = frozenset({"max", "min", "avg", "sum", "lp", "gem", "avgmax", "pick"})
+"""Operations whose windows may be longer than memory: a running total says all of them."""
+
+_MOST_AT_ONCE: Final = 1 << 24
+"""Bytes of input read at once: more gains nothing."""
+_BUFFERS: Final = 4
+"""Buffers of a block's size that a thread works in, as a rule."""
+
+
+def needed_at_once(plan: Plan, saved: Collection[int]) -> int:
+    """Return how many bytes it takes to run a plan over an array that is whole in memory."""
+    held = prod(plan.shape) * ITEM_SIZES[plan.dtype]
+    most = held
+    kept = 0
+    for step in plan.steps:
+        carried = step.elements * ITEM_SIZES[step.carried]
+        own = step.bytes if step.index in saved and step.carried != step.dtype else 0
+        places = step.elements * 8 if step.index in plan.undone else 0
+        kept += places
+        most = max(most, held + carried + own + kept)
+        held = carried
+    return most
+
+
+@dataclass(frozen=True, slots=True)
+class Streaming:
+    """How a plan is run in parts: the frame of all its steps, and how much is read at once."""
+
+    plan: Plan
+    frame: Frame
+    planes: int
+    rows: int
+    needed: int
+    """Bytes that this takes."""
+
+
+def streaming(plan: Plan, saved: Collection[int], memory: int) -> Streaming:
+    """Return how to run a plan within ``memory`` bytes.
+
+    Raises
+    ------
+    PlanError
+        If it can't be done, with the reason.
+    """
+    for step in plan.steps:
+        if step.undoes is not None or step.stage.samples is not None:
+            raise PlanError(f"stage {step.index} ({step.stage}) needs its whole input in memory")
+    ways = [_within(plan, frame, saved, memory) for frame in _frames(plan)]
+    if not ways:
+        raise PlanError("its convolution takes all channels, over which another stage slides")
+    best = min(ways, key=lambda way: (way.needed > memory, way.frame.cut))
+    if best.needed > memory:
+        raise PlanError(f"a part of it takes {min(way.needed for way in ways):,} bytes")
+    return best
+
+
+def _frames(plan: Plan) -> Iterator[Frame]:
+    """Yield the frames in which all steps can be cut.
+
+    Never behind an axis that windows lie on: the order of a long sum along that one depends on
+    whether it is the innermost with more than one element.
+    """
+    acted = [axes for step in plan.steps if (axes := acted_axes(step))]
+    lead = min((axes[0] for axes in acted), default=0)
+    first = min((min(step.axes) for step in plan.steps if step.axes), default=lead)
+    mixing = any(step.stage.mixes_channels for step in plan.steps)
+    for cut in range(lead, first + 1):
+        if not (mixing and plan.layout[cut] == "C"):
+            yield Frame(lead, cut)
+
+
+def _within(plan: Plan, frame: Frame, saved: Collection[int], memory: int) -> Streaming:
+    """Return the largest parts that fit, or the smallest there are."""
+    length = plan.shape[frame.cut]
+    planes = prod(plan.shape[: frame.lead])
+    row = prod(plan.shape) // max(1, planes * length) * ITEM_SIZES[plan.dtype]
+    most = max(1, min(_MOST_AT_ONCE, memory // 8) // max(1, row))
+    rows = min(length, most)
+    while rows > 1 and _needed(plan, frame, saved, 1, rows) > memory:
+        rows //= 2
+    group = 1
+    if rows == length:
+        group = max(1, min(planes, most // max(1, length)))
+        while group > 1 and _needed(plan, frame, saved, group, rows) > memory:
+            group //= 2
+    return Streaming(plan, frame, group, rows, _needed(plan, frame, saved, group, rows))
+
+
+def _needed(plan: Plan, frame: Frame, saved: Collection[int], planes: int, rows: int) -> int:
+    """Return how many bytes are held at once, at most, when so much is read at once."""
+
+    def row_of(shape: tuple[int, ...], dtype: str) -> int:
+        return (
+            prod(shape)
+            // max(1, prod(shape[: frame.lead]) * shape[frame.cut])
+            * (ITEM_SIZES[dtype])
+        )
+
+    item = row_of(plan.shape, plan.dtype)
+    # What is read next is read while this is computed.
+    total = 2 * rows * item
+    came = rows
+    for step in plan.steps:
+        window = frame.window(step)
+        if is_running(step, frame):
+            total += 3 * came * item
+            made = min(step.shape[frame.cut], came + 1)
+            total += 4 * 8 * row_of(step.input_shape, step.carried) // ITEM_SIZES[step.carried]
+        else:
+            held = min(window.length, came + _span(window))
+            # What was held and what came are joined.
+            total += 2 * held * item
+            made = min(window.output, _most_made(window, came))
+        item = row_of(step.shape, step.carried)
+        total += 2 * made * item
+        if step.index in saved:
+            total += 2 * made * row_of(step.shape, step.dtype)
+        came = made
+    return planes * total + processors() * _BUFFERS * BLOCK
+
+
+def _span(window: Window) -> int:
+    """Return how many positions a window takes in, from its first to its last."""
+    return (window.kernel - 1) * window.dilation + 1 + max(window.padding)
+
+
+def _most_made(window: Window, came: int) -> int:
+    """Return how many outputs so many positions make, at most."""
+    return -(-came * window.output // max(1, window.length)) + 2
+
+
+def is_running(step: Step, frame: Frame) -> bool:
+    """Whether a step's windows along the cut are totals that run, not rows that are held."""
+    window = frame.window(step)
+    if step.stage.op not in RUNNING or not step.axes or step.axes[0] != frame.cut:
+        return False
+    overlap = isinstance(window, Sliding) and window.step < window.extent and window.output > 1
+    return not (is_short(window) or window.is_identity or overlap)
