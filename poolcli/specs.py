@@ -40,16 +40,18 @@ def parse_repeated(spec: str) -> tuple[Stage, ...]:
     >>> [str(stage) for stage in parse_repeated("max:2*2")]
     ['max:2', 'max:2']
     """
-    from poolcli.pytorch import is_layer, parse_layer
-
     text, times = spec.strip(), 1
     if found := _REPEAT.search(text):
         times = _repeats(found[1].strip(), found[0], spec)
         text = text[: found.start()].strip()
     if not text:
         raise SpecError("an empty stage: say what to do, as in max:2")
-    if is_layer(text):
-        return (parse_layer(text),) * times
+    if "(" in text:
+        # Loaded only for what may be one: it takes longer than the rest of parsing.
+        from poolcli.pytorch import is_layer, parse_layer
+
+        if is_layer(text):
+            return (parse_layer(text),) * times
     if re.match(r"(?:torch\.|nn\.)*[A-Z]\w*\(", text):
         raise SpecError(f"{spec}: not a layer as PyTorch prints it: is a ) missing?")
     stage, repeat = _parse_own(text)

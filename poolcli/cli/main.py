@@ -6,7 +6,6 @@ import io
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -103,6 +102,8 @@ def _end_now(status: int) -> NoReturn:
 def _report(error: Exception, *, debug: bool) -> int:
     """Say what went wrong, on one line, and return the exit status."""
     if debug:
+        import traceback
+
         traceback.print_exception(error)
     if isinstance(error, BrokenPipeError):
         # Whoever read the output has left; that is no error.

@@ -10,7 +10,6 @@ import click
 
 from poolcli.dtypes import check_dtype
 from poolcli.errors import UsageError
-from poolcli.files.recipes import load, load_preset
 from poolcli.layouts import check_layout
 from poolcli.stages import Chain
 
@@ -60,6 +59,8 @@ def chain_of(
         raise UsageError("--recipe and --preset are two chains: give one")
     chain = Chain.parse(*specs)
     if recipe_file or preset_name:
+        from poolcli.files.recipes import load, load_preset
+
         recipe = load(recipe_file) if recipe_file else load_preset(preset_name or "")
         chain = Chain((*recipe.chain, *chain))
         layout_letters = layout_letters or recipe.layout

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -199,6 +198,8 @@ def _report(
             failed.append(name)
             console.error(f"{name}: {outcome.error}")
             if debug:
+                import traceback
+
                 traceback.print_exception(outcome.error)
         if as_json:
             from poolcli.report.machine import outcome_facts, to_json

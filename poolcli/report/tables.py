@@ -32,12 +32,13 @@ def print_plan(plan: Plan, title: str, stream: TextIO | None = None) -> None:
     columns: tuple[str, ...] = words.COLUMNS
     table = _plan_table(rows, columns)
     heading, footing = Text(title, style="bold"), Text(words.total(plan))
-    console = _console(stream, table, heading, footing)
+    console, full = _console_for(stream, table, heading, footing)
     for dispensable in words.DISPENSABLE:
-        if _full_width(console, table) > console.width:
+        if full > console.width:
             columns = tuple(name for name in columns if name not in dispensable)
             table.columns = _plan_table(rows, columns).columns
-    spare = console.width - _full_width(console, table)
+            full = _full_width(console, table)
+    spare = console.width - full
     if spare < 0:
         longest = max(len(row["stage"]) for row in rows)
         width = max(longest + spare, _NARROWEST_STAGE)
@@ -58,7 +59,8 @@ def print_rows(
         table.add_column(header, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    _print(_console(stream or sys.stdout, table), table)
+    console, _ = _console_for(stream or sys.stdout, table)
+    _print(console, table)
 
 
 def _plan_table(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> Table:
@@ -95,15 +97,19 @@ def _empty_table() -> Table:
     )
 
 
-def _console(stream: TextIO, table: Table, *texts: Text) -> Console:
-    """Return a console as wide as the terminal; where there is none, as wide as what it shows."""
+def _console_for(stream: TextIO, table: Table, *texts: Text) -> tuple[Console, int]:
+    """Return a console as wide as the terminal, and how wide the table is with nothing folded.
+
+    Where there is no terminal, it is as wide as what it shows.
+    """
     console = Console(file=stream, markup=False, highlight=False, emoji=False)
+    full = _full_width(console, table)
     if not stream.isatty() and "COLUMNS" not in os.environ:
-        console.width = max(_full_width(console, table), *(text.cell_len for text in texts), 1)
-    return console
+        console.width = max(full, *(text.cell_len for text in texts), 1)
+    return console, full
 
 
 def _full_width(console: Console, table: Table) -> int:
-    """Return how wide a table is with nothing folded."""
+    """Measure a table, which takes as long as printing it."""
     unlimited = console.options.update(width=10_000)
     return Measurement.get(console, unlimited, table).maximum
