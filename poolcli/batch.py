@@ -357,17 +357,29 @@ def _stream_and_write(
     with job.source.opened() as source, ExitStack() as stack:
         reader = arrays.ArrayReader.of(source)
         _require_unchanged(job, reader.header.shape, reader.header.name)
+        paths = {result.step.index: result.path for result in job.results if result.path}
         writers = {}
         for result in job.results:
-            assert result.path is not None, "standard output is not written in parts"  # noqa: S101
-            target = stack.enter_context(atomic.writing(result.path, replace=options.force))
             step = result.step
+            writing = atomic.writing(paths[step.index], replace=options.force)
+            target = stack.enter_context(writing)
             writers[step.index] = arrays.ArrayWriter.of(target, step.shape, step.dtype)
 
-        def write(step: Step, frame: Frame, band: Band, array: Array) -> None:
-            writers[step.index].write(frame, band, array)
+        def read(frame: Frame, planes: range, low: int, high: int) -> Array:
+            try:
+                return reader.read(frame, planes, low, high)
+            except OSError as error:
+                raise InputError(f"can't be read: {error.strerror or error}") from error
 
-        losses = stream(way, reader.read, write, saved, counted=counted, threads=threads)
+        def write(step: Step, frame: Frame, band: Band, array: Array) -> None:
+            try:
+                writers[step.index].write(frame, band, array)
+            except OSError as error:
+                raise OutputError(
+                    f"{paths[step.index]} can't be written: {error.strerror or error}"
+                ) from error
+
+        losses = stream(way, read, write, saved, counted=counted, threads=threads)
     for result in job.results:
         if warning := _loss_warning(losses[result.step.index], result.step, asked=counted):
             yield None, warning
