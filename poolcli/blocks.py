@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Final
 
 from poolcli.dtypes import ITEM_SIZES
+from poolcli.operations import PadMode
 from poolcli.plan import Step
 from poolcli.windows import Sliding, Window
 
@@ -114,6 +115,41 @@ def bands(step: Step, frame: Frame, whole: Band, block: int) -> Iterator[Band]:
     for plane in whole.planes:
         for first in range(whole.first, whole.last, height):
             yield Band(range(plane, plane + 1), first, min(first + height, whole.last))
+
+
+def with_room(window: Window) -> tuple[Window, int]:
+    """Return windows over an axis whose declared padding is part of it, and how much leads."""
+    if not isinstance(window, Sliding):
+        return window, 0
+    length = window.length + window.begin + window.end
+    return replace(window, length=length, begin=0, end=0), window.begin
+
+
+def needed_inputs(
+    window: Window, outputs: tuple[int, int], mode: PadMode | None
+) -> tuple[int, int]:
+    """Return the input interval that outputs [first, last) are made from.
+
+    Where padding holds values (``mode``), these come from inside.
+
+    >>> needed_inputs(Sliding(8, 8, 3, 1, begin=1, end=1), (7, 8), "reflect")
+    (6, 8)
+    """
+    if mode is None:
+        return (0, window.length) if outputs == (0, window.output) else window.needed(*outputs)
+    padded, begin = with_room(window)
+    low, high = padded.needed(*outputs)
+    low, high, length = low - begin, high - begin, window.length
+    before, behind = max(0, -low), max(0, high - length)
+    if mode == "wrap" and (before or behind):
+        return 0, length
+    low, high = min(max(low, 0), length - 1), max(min(high, length), 1)
+    reflected = mode == "reflect"
+    if before:
+        low, high = 0, max(high, min(before + 1, length) if reflected else 1)
+    if behind:
+        low, high = min(low, max(length - 1 - behind, 0) if reflected else length - 1), length
+    return low, high
 
 
 def is_short(window: Window) -> bool:

@@ -16,7 +16,16 @@ from typing import TypeVar
 
 import numpy as np
 
-from poolcli.blocks import BLOCK, Band, Frame, bands, frame_of, processors
+from poolcli.blocks import (
+    BLOCK,
+    Band,
+    Frame,
+    bands,
+    frame_of,
+    needed_inputs,
+    processors,
+    with_room,
+)
 from poolcli.errors import PlanError, RangeError, SpecError
 from poolcli.kernels import convolution, enlargement
 from poolcli.kernels.casts import Losses, Quotient, cast
@@ -25,7 +34,7 @@ from poolcli.kernels.reducers import REDUCERS, maximum_places
 from poolcli.kernels.views import Array, View, along
 from poolcli.operations import PadMode
 from poolcli.plan import Plan, Step
-from poolcli.windows import Fractional, Sliding, Window
+from poolcli.windows import Fractional, Window
 
 Work = TypeVar("Work")
 
@@ -315,16 +324,21 @@ def _view(task: _Task, source: Held, band: Band, target: Array | None) -> View:
     array = source.array
     if place not in axes:
         array = source.along(place, band.first, band.last)
-    local, sources = [], []
+    local: list[Window] = []
+    sources: list[Array | int] = []
     for axis, window in zip(axes, task.windows, strict=True):
         span = (band.first, band.last) if axis == place else (0, window.output)
-        low, high, part, positions = taken(window, span, mode)
+        low, high = needed_inputs(window, span, mode)
         start = source.base if axis == place else 0
         array = array[along(axis, slice(low - start, high - start))]
-        if mode is not None:
+        if mode is None:
+            local.append(window if span == (0, window.output) else window.part(*span)[2])
+            sources.append(low)
+        else:
+            part, positions = _with_values(window, span, mode)
             array = np.take(array, positions - low, axis=axis)
-        local.append(part)
-        sources.append(positions)
+            local.append(part)
+            sources.append(positions)
     # In one order in memory, on which the order of a sum may depend.
     array = np.ascontiguousarray(array)
     draws = _draws(task, band) if stage.operation.key("seed") else None
@@ -332,27 +346,22 @@ def _view(task: _Task, source: Held, band: Band, target: Array | None) -> View:
     return View(array, axes, tuple(local), draws, tuple(sources), lengths, target)
 
 
-@lru_cache(maxsize=1024)
-def taken(
-    window: Window, span: tuple[int, int], mode: PadMode | None
-) -> tuple[int, int, Window, Array]:
-    """Return the input interval that some outputs need, their windows on it, and its positions.
+@lru_cache(maxsize=64)
+def _with_values(window: Window, span: tuple[int, int], mode: PadMode) -> tuple[Window, Array]:
+    """Return windows over some outputs whose padding holds values, and where each comes from.
 
-    Where padding holds values (``mode``), the positions are those that the values come from, and
-    the windows lie on an array made of these.
+    The windows lie on an array made of the elements at these positions.
     """
-    if mode is None:
-        if span == (0, window.output):
-            return 0, window.length, window, np.arange(window.length)
-        low, high, part = window.part(*span)
-        return low, high, part, np.arange(low, high)
-    padded = window
-    if isinstance(window, Sliding):
-        length = window.length + window.begin + window.end
-        padded = replace(window, length=length, begin=0, end=0)
+    padded, begin = with_room(window)
     low, high, part = padded.part(*span)
-    positions = np.pad(np.arange(window.length), window.padding, mode=mode)[low:high]
-    return int(positions.min()), int(positions.max()) + 1, part, positions
+    at, length = np.arange(low - begin, high - begin), window.length
+    if mode == "edge":
+        return part, at.clip(0, length - 1)
+    if mode == "wrap":
+        return part, at % length
+    period = max(1, 2 * (length - 1))
+    at %= period
+    return part, np.where(at < length, at, period - at)
 
 
 def _draws(task: _Task, band: Band) -> Array:

@@ -18,8 +18,12 @@ RUNNING: Final = frozenset({"max", "min", "avg", "sum", "lp", "gem", "avgmax", "
 
 _MOST_AT_ONCE: Final = 1 << 24
 """Bytes of input read at once: more gains nothing."""
-_BUFFERS: Final = 4
-"""Buffers of a block's size that a thread works in, as a rule."""
+_FEW: Final = 4
+_BUFFERS: Final = {
+    **dict.fromkeys(("lp", "gem", "blur", "conv", "stochastic"), 10),
+    **dict.fromkeys(("soft", "median", "quantile", "majority"), 20),
+}
+"""Buffers of a block's size that a thread works in; more where elements are gathered or widened."""
 
 
 def needed_at_once(plan: Plan, saved: Collection[int]) -> int:
@@ -47,6 +51,8 @@ class Streaming:
     rows: int
     needed: int
     """Bytes that this takes."""
+    threads: int = 1
+    """How many may work on it: each has buffers of its own."""
 
 
 def streaming(plan: Plan, saved: Collection[int], memory: int) -> Streaming:
@@ -86,6 +92,9 @@ def _frames(plan: Plan) -> Iterator[Frame]:
 
 def _within(plan: Plan, frame: Frame, saved: Collection[int], memory: int) -> Streaming:
     """Return the largest parts that fit, or the smallest there are."""
+    buffers = BLOCK * max((_BUFFERS.get(step.stage.op, _FEW) for step in plan.steps), default=1)
+    threads = max(1, min(processors(), memory // 2 // buffers))
+    memory -= threads * buffers
     length = plan.shape[frame.cut]
     planes = prod(plan.shape[: frame.lead])
     row = prod(plan.shape) // max(1, planes * length) * ITEM_SIZES[plan.dtype]
@@ -98,7 +107,8 @@ def _within(plan: Plan, frame: Frame, saved: Collection[int], memory: int) -> St
         group = max(1, min(planes, most // max(1, length)))
         while group > 1 and _needed(plan, frame, saved, group, rows) > memory:
             group //= 2
-    return Streaming(plan, frame, group, rows, _needed(plan, frame, saved, group, rows))
+    needed = _needed(plan, frame, saved, group, rows) + threads * buffers
+    return Streaming(plan, frame, group, rows, needed, threads)
 
 
 def _needed(plan: Plan, frame: Frame, saved: Collection[int], planes: int, rows: int) -> int:
@@ -123,6 +133,8 @@ def _needed(plan: Plan, frame: Frame, saved: Collection[int], planes: int, rows:
             total += 4 * 8 * row_of(step.input_shape, step.carried) // ITEM_SIZES[step.carried]
         else:
             held = min(window.length, came + _span(window))
+            if step.stage.pads_with_values and step.stage.padding_mode == "wrap":
+                held = window.length
             # What was held and what came are joined.
             total += 2 * held * item
             made = min(window.output, _most_made(window, came))
@@ -131,7 +143,7 @@ def _needed(plan: Plan, frame: Frame, saved: Collection[int], planes: int, rows:
         if step.index in saved:
             total += 2 * made * row_of(step.shape, step.dtype)
         came = made
-    return planes * total + processors() * _BUFFERS * BLOCK
+    return planes * total
 
 
 def _span(window: Window) -> int:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from poolcli import engine
-from poolcli.blocks import Band, Frame
+from poolcli.blocks import Band, Frame, needed_inputs
 from poolcli.errors import RangeError
 from poolcli.kernels.casts import Losses, Quotient
 from poolcli.kernels.folding import CHUNK, accumulate, fold
@@ -66,6 +66,7 @@ def stream(  # noqa: PLR0913 - what is run, from where to where
         How many to work on; by default as many as there are processors.
     """
     plan, frame = way.plan, way.frame
+    threads = min(threads or way.threads, way.threads)
     length, planes = plan.shape[frame.cut], prod(plan.shape[: frame.lead])
     losses = {step.index: Losses() for step in plan.steps}
     groups = [
@@ -212,8 +213,7 @@ class _Held(_Stage):
         """Return the input interval of some outputs."""
         stage = self.step.stage
         mode = stage.padding_mode if stage.pads_with_values else None
-        low, high, *_ = engine.taken(self.window, (first, last), mode)
-        return low, high
+        return needed_inputs(self.window, (first, last), mode)
 
     def _possible(self, came: int) -> int:
         """Return up to which output all windows lie in the rows that came."""

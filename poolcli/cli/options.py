@@ -83,7 +83,7 @@ _UNITS: Final = {"": 1, "b": 1} | {
 
 def byte_count(_ctx: click.Context, _param: click.Parameter, value: str) -> int:
     """Read a size option's value, as 512MiB, 2GB or 1048576."""
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]*)", value.strip())
+    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?([A-Za-z]*)", value.strip())
     unit = _UNITS.get(found[2].lower()) if found else None
     size = int(float(found[1]) * unit) if found and unit else 0
     if size < 1:

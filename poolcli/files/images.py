@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
 import numpy as np
-from PIL import Image, ImageCms, ImageSequence, UnidentifiedImageError
+from PIL import Image, ImageSequence, UnidentifiedImageError
 
 from poolcli.errors import InputError
 from poolcli.files.formats import Encoding
@@ -202,11 +202,13 @@ def _pixels(image: Image.Image, facts: _Facts) -> Array:
     turn, mode = _TURNS.get(facts.orientation), facts.mode
     upright = image if turn is None else image.transpose(turn)
     if upright.mode == "LAB":
+        from PIL import ImageCms
+
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         converted = ImageCms.profileToProfile(upright, lab, srgb, outputMode="RGB")
         assert converted is not None, "not in place"  # noqa: S101 - narrows Pillow's annotation
         upright = converted
     elif mode not in (upright.mode, "I;16"):
         upright = upright.convert(mode)
-    array = np.array(upright)
+    array = np.asarray(upright)
     return array.astype(array.dtype.newbyteorder("="), copy=False)

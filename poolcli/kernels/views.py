@@ -37,16 +37,16 @@ class View:
     """An array, the axes that windows lie on, and a bound window for each.
 
     ``draws`` are random numbers, one for each window, for operations that need them. ``sources``
-    tells, where the array is a part of a map or its padding holds values, of every element along
-    each axis the position in the map that it came from; ``lengths`` are those axes' lengths in the
-    map. ``target`` is where the result may be put.
+    tells, where the array is a part of a map, its first position along each axis; or, where padding
+    holds values, of every element the position that it came from; ``lengths`` are those axes'
+    lengths in the map. ``target`` is where the result may be put.
     """
 
     array: Array
     axes: tuple[int, ...]
     windows: tuple[Window, ...]
     draws: Array | None = None
-    sources: tuple[Array, ...] | None = None
+    sources: tuple[Array | int, ...] | None = None
     lengths: tuple[int, ...] | None = None
     target: Array | None = None
 
@@ -220,11 +220,12 @@ class View:
 
     def _flat(self, positions: Sequence[Array]) -> Array:
         """Return flat indices over the windowed axes of the array as it was before padding."""
-        sources = self.sources or tuple(np.arange(window.length) for window in self.windows)
+        sources = self.sources or (0,) * len(self.windows)
         lengths = self.lengths or tuple(window.length for window in self.windows)
         flat = np.zeros((), np.int64)
         for source, length, index in zip(sources, lengths, positions, strict=True):
-            flat = flat * length + source[index]
+            at = index + source if isinstance(source, int) else source[index]
+            flat = flat * length + at
         return flat
 
 
