@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measuring import OURS, Report
+from poolcli.files.arrays import write_header
 
 CHAIN = ("max:3,stride=2,pad=1", "avg:2", "max:2")
 
@@ -25,11 +26,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=sys.argv[2] if len(sys.argv) > 2 else None) as name:
         folder = Path(name)
         shape = (int(gibibytes * 32), 2048, 4096)
-        array = np.lib.format.open_memmap(folder / "in.npy", "w+", np.float32, shape)
         plane = np.random.default_rng(0).standard_normal(shape[1:], dtype=np.float32)
-        for number in range(shape[0]):
-            array[number] = plane + number
-        del array
+        # Written, not mapped: a child's peak memory counts what its parent held.
+        with (folder / "in.npy").open("wb") as stream:
+            write_header(stream, shape, "float32")
+            for number in range(shape[0]):
+                stream.write((plane + number).data)
+        del plane
         stages = [word for spec in CHAIN for word in ("-s", spec)]
         ours = [sys.executable, "-m", "poolcli", "run", "in.npy", *stages, "-q", "-o", "out"]
         report = Report(

@@ -8,6 +8,7 @@ engine's, and so are the bits of the results.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -79,7 +80,8 @@ def stream(  # noqa: PLR0913 - what is run, from where to where
     ]
     # One thread reads the next part, and one writes, while this one computes.
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        waiting = _Waiting(writer, write)
+        # As many as one part makes: the next part is computed while they are written.
+        waiting = _Waiting(writer, write, len(saved))
         asked = _Asked(frame, saved, waiting.write, losses, counted, threads)
         coming = reader.submit(read, frame, *parts[0]) if parts else None
         chain: _Stage | None = None
@@ -100,20 +102,20 @@ def stream(  # noqa: PLR0913 - what is run, from where to where
 
 
 class _Waiting:
-    """Hands results to a writing thread, one ahead at most, so that they don't pile up."""
+    """Hands results to a writing thread, a few ahead at most, so that they don't pile up."""
 
-    def __init__(self, writer: ThreadPoolExecutor, write: Write) -> None:
-        self.writer, self.do = writer, write
-        self.last: Future[None] | None = None
+    def __init__(self, writer: ThreadPoolExecutor, write: Write, most: int) -> None:
+        self.writer, self.do, self.most = writer, write, most
+        self.waiting: deque[Future[None]] = deque()
 
     def write(self, step: Step, frame: Frame, band: Band, array: Array) -> None:
-        self.finish()
-        self.last = self.writer.submit(self.do, step, frame, band, array)
+        self.finish(self.most)
+        self.waiting.append(self.writer.submit(self.do, step, frame, band, array))
 
-    def finish(self) -> None:
-        if self.last is not None:
-            self.last.result()
-            self.last = None
+    def finish(self, most: int = 0) -> None:
+        """Wait until at most so many are left."""
+        while len(self.waiting) > most:
+            self.waiting.popleft().result()
 
 
 @dataclass(frozen=True, slots=True)
