@@ -158,6 +158,10 @@ def _plan(source: Source, chain: Chain, options: Options, wanted: str | None) ->
     return _within_memory(job, options)
 
 
+_DRAWN_IN: Final = 6
+"""Bytes that a contact sheet takes for each byte of what it shows."""
+
+
 def _within_memory(job: Job, options: Options) -> Job:
     """Return the job with the memory that it takes, in parts if it has to be.
 
@@ -168,9 +172,16 @@ def _within_memory(job: Job, options: Options) -> Job:
     """
     saved = {result.step.index for result in job.results}
     needed = memory.needed_at_once(job.plan, saved)
+    held = prod(job.header.shape) * ITEM_SIZES[job.header.dtype]
     if job.header.is_image:
         # What is decoded is copied once.
-        needed += prod(job.header.shape) * ITEM_SIZES[job.header.dtype]
+        needed += held
+    elif needed + held > options.memory and not job.source.can_be_read_in_parts():
+        # Fortran order is turned into C order, which takes it twice.
+        needed += held
+    if job.sheet is not None:
+        # Every result is kept, and drawn from.
+        needed += _DRAWN_IN * (held + sum(step.bytes for step in job.plan.steps))
     if needed <= options.memory:
         return replace(job, needed=needed)
     if job.header.is_image:
@@ -188,8 +199,9 @@ def _within_memory(job: Job, options: Options) -> Job:
             reason = str(error)
         else:
             return replace(job, needed=way.needed, in_parts=True)
+    allowed = memory.in_words(options.memory)
     raise InputError(
-        f"it takes {needed:,} bytes at once, and --memory allows {options.memory:,}: {reason}"
+        f"it takes {memory.in_words(needed)} at once, of which --memory allows {allowed}: {reason}"
     )
 
 
@@ -237,12 +249,14 @@ def execute_all(
             yield entry if isinstance(entry, Outcome) else execute(entry, options, stdout)
         return
     room = _Room(options.memory)
+    planned = sum(isinstance(entry, Job) for entry in prepared)
+    threads = max(1, processors() // min(jobs, planned or 1))
 
     def work(entry: Job | Outcome) -> Outcome:
         if isinstance(entry, Outcome):
             return entry
         with room.taken(entry.needed):
-            return execute(entry, options, stdout, threads=1)
+            return execute(entry, options, stdout, threads=threads)
 
     pool = ThreadPoolExecutor(jobs, thread_name_prefix="poolcli-job")
     waiting: deque[Future[Outcome]] = deque()
@@ -327,14 +341,16 @@ def _pool_and_write(
     array = job.source.read(options.max_pixels)
     _require_unchanged(job, array.shape, array.dtype.name)
     results = {result.step.index: result for result in job.results}
-    shown = [("input", array)]
+    shown = [("input", array)] if job.sheet is not None else []
     asked = None if job.sheet is not None else set(results)
     counted = options.dtype is not None
-    for result in engine.run(job.plan, array, saved=asked, counted=counted, threads=threads):
-        step, saved = result.step, result.array
+    running = engine.run(job.plan, array, saved=asked, counted=counted, threads=threads)
+    # Nothing is held here that the engine is done with.
+    del array
+    for step, saved, lost in ((each.step, each.array, each.losses) for each in running):
         if saved is None:
             continue
-        if warning := _loss_warning(result.losses, step, asked=counted):
+        if warning := _loss_warning(lost, step, asked=counted):
             yield None, warning
         if step.index in results:
             yield from _write(results[step.index], saved, job.header.layout, options, stdout)

@@ -91,7 +91,21 @@ def frame_of(step: Step) -> Frame:
     return Frame(acted[0], min(step.axes))
 
 
-_SUMMED = 2
+_COLUMNS: Final = 2048
+
+
+def tile_of(step: Step, frame: Frame) -> int:
+    """Return how many outputs along the cut a step has to be given together.
+
+    A product of matrices rounds differently for another number of columns, so that a convolution's
+    are always cut at the same outputs, at some 2048 columns; others may be cut anywhere.
+    """
+    if not step.stage.mixes_channels:
+        return 1
+    return max(1, _COLUMNS // max(1, prod(step.shape[frame.cut + 1 :])))
+
+
+_SUMMED: Final = 2
 """Bytes of what integers are summed in, as a rule, before they are carried in wider floats."""
 
 
@@ -99,6 +113,12 @@ def bands(step: Step, frame: Frame, whole: Band, block: int) -> Iterator[Band]:
     """Cut a band into ones that take about ``block`` bytes of input and output each."""
     if step.stage.samples is not None:
         yield whole
+        return
+    if step.stage.mixes_channels:
+        height = tile_of(step, frame)
+        for plane in whole.planes:
+            for first in range(whole.first, whole.last, height):
+                yield Band(range(plane, plane + 1), first, min(first + height, whole.last))
         return
     item = max(ITEM_SIZES[step.dtype], min(ITEM_SIZES[step.carried], _SUMMED))
     planes = max(1, prod(step.shape[: frame.lead]))

@@ -6,6 +6,7 @@ windows that are the map's own (:meth:`poolcli.windows.Window.part`).
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -460,6 +461,11 @@ _keep_freed_memory()
 @lru_cache(maxsize=8)
 def _pool_of(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="poolcli-block")
+
+
+if hasattr(os, "register_at_fork"):
+    # A forked process has the pool, but not its threads.
+    os.register_at_fork(after_in_child=_pool_of.cache_clear)
 
 
 def on_threads(do: Callable[[Work], None], work: Sequence[Work], threads: int | None) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Final
 
-from poolcli.blocks import BLOCK, Frame, acted_axes, is_short, processors
+from poolcli.blocks import BLOCK, Frame, acted_axes, frame_of, is_short, processors
 from poolcli.dtypes import ITEM_SIZES
 from poolcli.errors import PlanError
 from poolcli.plan import Plan, Step
@@ -18,12 +18,26 @@ RUNNING: Final = frozenset({"max", "min", "avg", "sum", "lp", "gem", "avgmax", "
 
 _MOST_AT_ONCE: Final = 1 << 24
 """Bytes of input read at once: more gains nothing."""
-_FEW: Final = 4
-_BUFFERS: Final = {
-    **dict.fromkeys(("lp", "gem", "blur", "conv", "stochastic"), 10),
-    **dict.fromkeys(("soft", "median", "quantile", "majority"), 20),
+_WORKED_IN: Final = {
+    **dict.fromkeys(("lp", "gem", "blur", "conv"), 40),
+    **dict.fromkeys(("soft", "stochastic", "median", "quantile", "majority"), 80),
 }
-"""Buffers of a block's size that a thread works in; more where elements are gathered or widened."""
+"""Bytes that a thread works in for each element of its block, where these are widened or gathered
+with their places; measured, and rounded up."""
+_FOLDED_IN: Final = 16
+"""The same where windows are folded, however long they are."""
+
+
+def _workspace(step: Step, frame: Frame) -> int:
+    """Return how many bytes a thread works in, at most: a block, or one long window of a plane."""
+    whole = prod(step.input_shape)
+    block = min(whole, BLOCK // 4)
+    worked = _WORKED_IN.get(step.stage.op)
+    if worked is None:
+        return block * _FOLDED_IN
+    planes, length = prod(step.input_shape[: frame.lead]), step.input_shape[frame.cut]
+    row = whole // max(1, planes * length)
+    return max(block, min(length, _span(frame.window(step))) * row) * worked
 
 
 def needed_at_once(plan: Plan, saved: Collection[int]) -> int:
@@ -31,12 +45,15 @@ def needed_at_once(plan: Plan, saved: Collection[int]) -> int:
     held = prod(plan.shape) * ITEM_SIZES[plan.dtype]
     most = held
     kept = 0
+    threads = processors()
     for step in plan.steps:
         carried = step.elements * ITEM_SIZES[step.carried]
         own = step.bytes if step.index in saved and step.carried != step.dtype else 0
         places = step.elements * 8 if step.index in plan.undone else 0
         kept += places
-        most = max(most, held + carried + own + kept)
+        work = _workspace(step, frame_of(step))
+        work *= min(threads, prod(step.shape[: frame_of(step).cut + 1]))
+        most = max(most, held + carried + own + kept + work)
         held = carried
     return most
 
@@ -71,8 +88,21 @@ def streaming(plan: Plan, saved: Collection[int], memory: int) -> Streaming:
         raise PlanError("its convolution takes all channels, over which another stage slides")
     best = min(ways, key=lambda way: (way.needed > memory, way.frame.cut))
     if best.needed > memory:
-        raise PlanError(f"a part of it takes {min(way.needed for way in ways):,} bytes")
+        least = min(way.needed for way in ways)
+        raise PlanError(f"the smallest part that it can be cut into takes {in_words(least)}")
     return best
+
+
+def in_words(size: int) -> str:
+    """Return a number of bytes as people write it, rounded up.
+
+    >>> in_words(450), in_words(3 << 20), in_words(600 * 10**6)
+    ('450 bytes', '3,072 KiB', '573 MiB')
+    """
+    for power, unit in enumerate(("bytes", "KiB")):
+        if size < 10 << 10 * (power + 1):
+            return f"{-(-size // (1 << 10 * power)):,} {unit}"
+    return f"{-(-size // (1 << 20)):,} MiB"
 
 
 def _frames(plan: Plan) -> Iterator[Frame]:
@@ -92,8 +122,8 @@ def _frames(plan: Plan) -> Iterator[Frame]:
 
 def _within(plan: Plan, frame: Frame, saved: Collection[int], memory: int) -> Streaming:
     """Return the largest parts that fit, or the smallest there are."""
-    buffers = BLOCK * max((_BUFFERS.get(step.stage.op, _FEW) for step in plan.steps), default=1)
-    threads = max(1, min(processors(), memory // 2 // buffers))
+    buffers = max((_workspace(step, frame) for step in plan.steps), default=0)
+    threads = max(1, min(processors(), memory // 2 // max(1, buffers)))
     memory -= threads * buffers
     length = plan.shape[frame.cut]
     planes = prod(plan.shape[: frame.lead])

@@ -8,6 +8,7 @@ engine's, and so are the bits of the results.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from poolcli import engine
-from poolcli.blocks import Band, Frame, needed_inputs
+from poolcli.blocks import Band, Frame, needed_inputs, tile_of
 from poolcli.errors import RangeError
 from poolcli.kernels.casts import Losses, Quotient
 from poolcli.kernels.folding import CHUNK, accumulate, fold
@@ -224,11 +225,16 @@ class _Held(_Stage):
             return window.output
         if isinstance(window, Sliding) and not self.step.stage.pads_with_values:
             last = (came + window.begin - window.extent) // window.step + 1
+            # Products of matrices are made for so many outputs at a time, wherever it is cut.
+            last -= last % tile_of(self.step, self.asked.frame)
             return min(max(last, self.done), window.output)
-        last = self.done
-        while last < window.output and self._needs(last, last + 1)[1] <= came:
-            last += 1
-        return last
+        # What the outputs from the next one on need never shrinks.
+        found = bisect_right(
+            range(self.done, window.output),
+            came,
+            key=lambda output: self._needs(self.done, output + 1)[1],
+        )
+        return self.done + found
 
 
 @dataclass
@@ -333,6 +339,10 @@ class _RunningView(View):
     """
 
     totals: _Totals = field(default_factory=lambda: _Totals(0))
+
+    @property
+    def is_running(self) -> bool:
+        return True
 
     def fold(
         self,

@@ -255,7 +255,7 @@ def test_a_run_that_is_ended_leaves_nothing_half_written(
 def test_temporaries_of_dead_processes_are_removed(process: Run, here: Path) -> None:
     save(here / "b.png", grey())
     save(here / "c.png", grey())
-    with stuck(here, "run", "-q", "b.png", "c.png", "-s", "max:2") as child:
+    with stuck(here, "run", "-q", "-j", "1", "b.png", "c.png", "-s", "max:2") as child:
         child.kill()
         child.communicate(timeout=30)
     assert len(list((here / "pooled").iterdir())) >= 1

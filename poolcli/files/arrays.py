@@ -98,12 +98,15 @@ class ArrayReader:
         shape, place = frame.shape(self.header.shape), frame.place
         before, inner = prod(shape[1:place]), prod(shape[place + 1 :])
         lines = np.empty((len(planes) * before, (high - low) * inner), self.header.dtype)
+        whole = (len(planes), *shape[1:place], high - low, *shape[place + 1 :])
+        if high - low == shape[place]:
+            # Whole planes follow each other.
+            lines = lines.reshape(1, -1)
         first = planes.start * before * shape[place] + low
         for number, line in enumerate(lines):
             row = first + number * shape[place]
             self.stream.seek(self.start + row * inner * lines.itemsize)
             _fill(self.stream, line)
-        whole = (len(planes), *shape[1:place], high - low, *shape[place + 1 :])
         return _native(lines).reshape(whole)
 
 
@@ -127,6 +130,8 @@ class ArrayWriter:
         shape, place = frame.shape(self.shape), frame.place
         before, inner = prod(shape[1:place]), prod(shape[place + 1 :])
         lines = np.ascontiguousarray(array).reshape(len(band.planes) * before, -1)
+        if band.last - band.first == shape[place]:
+            lines = lines.reshape(1, -1)
         first = band.planes.start * before * shape[place] + band.first
         for number, line in enumerate(lines):
             row = first + number * shape[place]
@@ -157,7 +162,8 @@ def _fill(stream: BinaryIO, flat: Array) -> None:
 def _native(array: Array) -> Array:
     """Return elements as read from a file as numbers in the machine's byte order."""
     if array.dtype.kind == "b":
-        array = array.view(np.uint8) != 0
+        # In place: any byte but 0 is true.
+        np.not_equal(array.view(np.uint8), 0, out=array)
     if not array.dtype.isnative:
         array = array.byteswap(inplace=True).view(array.dtype.newbyteorder("="))
     return array

@@ -78,6 +78,12 @@ class Quotient:
             if not shift:
                 return whole, 0
             rounded = np.count_nonzero(sums & kind(self.counts - 1)) if counted else 0
+            if self.within is None:
+                # A divisor of its own may be so large that a sum and its half don't fit.
+                rests = sums & kind(self.counts - 1)
+                rests += whole & kind(1)
+                whole += rests > kind(self.counts // 2)
+                return whole, int(rounded)
             whole &= kind(1)
             whole += sums
             whole += kind(self.counts // 2 - 1)

@@ -83,7 +83,7 @@ def _root_of_powers(view: View, stage: Stage, counts: Array | int) -> Array:
     means = sums / counts
     roots: Array = np.sqrt(means) if norm == 2 else means ** (1 / norm)  # noqa: PLR2004 - exact
     beyond = (sums < _LEAST_SUM) | np.isinf(sums)
-    if beyond.any():
+    if view.is_running or beyond.any():
         # Powers too small or too large for float64: those windows are scaled by their maximum.
         peaks = view.fold(np.maximum, 0)
         beyond &= (peaks > 0) & np.isfinite(peaks)

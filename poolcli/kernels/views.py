@@ -51,6 +51,11 @@ class View:
     target: Array | None = None
 
     @property
+    def is_running(self) -> bool:
+        """Whether it is one part of a long window, and each part has to ask for the same folds."""
+        return False
+
+    @property
     def volume(self) -> int:
         """Positions in the largest window."""
         return prod(window.kernel for window in self.windows)
