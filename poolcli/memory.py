@@ -28,13 +28,16 @@ _FOLDED_IN: Final = 16
 """The same where windows are folded, however long they are."""
 
 
-def _workspace(step: Step, frame: Frame) -> int:
+def _workspace(step: Step, frame: Frame, *, in_parts: bool) -> int:
     """Return how many bytes a thread works in, at most: a block, or one long window of a plane."""
     whole = prod(step.input_shape)
     block = min(whole, BLOCK // 4)
     worked = _WORKED_IN.get(step.stage.op)
     if worked is None:
         return block * _FOLDED_IN
+    if in_parts and is_running(step, frame):
+        # Its parts are counted where they come.
+        return 0
     planes, length = prod(step.input_shape[: frame.lead]), step.input_shape[frame.cut]
     row = whole // max(1, planes * length)
     return max(block, min(length, _span(frame.window(step))) * row) * worked
@@ -51,7 +54,7 @@ def needed_at_once(plan: Plan, saved: Collection[int]) -> int:
         own = step.bytes if step.index in saved and step.carried != step.dtype else 0
         places = step.elements * 8 if step.index in plan.undone else 0
         kept += places
-        work = _workspace(step, frame_of(step))
+        work = _workspace(step, frame_of(step), in_parts=False)
         work *= min(threads, prod(step.shape[: frame_of(step).cut + 1]))
         most = max(most, held + carried + own + kept + work)
         held = carried
@@ -122,7 +125,7 @@ def _frames(plan: Plan) -> Iterator[Frame]:
 
 def _within(plan: Plan, frame: Frame, saved: Collection[int], memory: int) -> Streaming:
     """Return the largest parts that fit, or the smallest there are."""
-    buffers = max((_workspace(step, frame) for step in plan.steps), default=0)
+    buffers = max((_workspace(step, frame, in_parts=True) for step in plan.steps), default=0)
     threads = max(1, min(processors(), memory // 2 // max(1, buffers)))
     memory -= threads * buffers
     length = plan.shape[frame.cut]
@@ -154,11 +157,12 @@ def _needed(plan: Plan, frame: Frame, saved: Collection[int], planes: int, rows:
     item = row_of(plan.shape, plan.dtype)
     # What is read next is read while this is computed.
     total = 2 * rows * item
-    came = rows
+    came, dtype = rows, plan.dtype
     for step in plan.steps:
         window = frame.window(step)
         if is_running(step, frame):
-            total += 3 * came * item
+            elements = came * item // ITEM_SIZES[dtype]
+            total += 3 * came * item + elements * _WORKED_IN.get(step.stage.op, 0)
             made = min(step.shape[frame.cut], came + 1)
             total += 4 * 8 * row_of(step.input_shape, step.carried) // ITEM_SIZES[step.carried]
         else:
@@ -168,7 +172,7 @@ def _needed(plan: Plan, frame: Frame, saved: Collection[int], planes: int, rows:
             # What was held and what came are joined.
             total += 2 * held * item
             made = min(window.output, _most_made(window, came))
-        item = row_of(step.shape, step.carried)
+        item, dtype = row_of(step.shape, step.carried), step.carried
         total += 2 * made * item
         if step.index in saved:
             total += 2 * made * row_of(step.shape, step.dtype)

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -31,13 +31,8 @@ from poolcli.memory import Streaming, is_running
 from poolcli.plan import Step
 from poolcli.windows import Sliding, Window
 
-
-class Read(Protocol):
-    """Reads part of the input: planes, and of each the positions from low to high along the cut."""
-
-    def __call__(self, frame: Frame, planes: range, low: int, high: int) -> Array:
-        """Return an array in the frame."""
-
+Read = Callable[[Frame, range, int, int], Array]
+"""Reads some planes of the input, and of each the positions from low to high along the cut."""
 
 Write = Callable[[Step, Frame, Band, Array], None]
 """Takes part of a step's saved result, in the frame, and where it belongs."""
