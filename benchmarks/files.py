@@ -154,7 +154,7 @@ def main() -> None:
                             f"ls {suffix} | xargs -P{processors()} -I@ vips shrink {suffix}/@ "
                             f"'{{out}}/@{written[suffix]}' 2 2",
                         )
-                report.add(suffix.upper(), f"{op}:2", in_turn(calls, 1, 3))
+                report.add(suffix.upper(), f"{op}:2", in_turn(calls, 1, 2))
     report.finish()
 
 

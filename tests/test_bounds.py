@@ -25,14 +25,14 @@ def test_a_divisor_of_a_users_own_overflows_nothing(divisor: int) -> None:
 def weights(here: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.chdir(here)
     random = np.random.default_rng(0)
-    save(here / "w.npy", random.standard_normal((32, 16, 3, 3)), "float32")
-    return "conv,weights=w.npy,pad=1"
+    save(here / "w.npy", random.standard_normal((32, 64, 1, 1)), "float32")
+    return "conv,weights=w.npy"
 
 
 def test_a_convolutions_bits_do_not_depend_on_blocks(
     weights: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    array = np.random.default_rng(1).standard_normal((16, 90, 53), dtype=np.float32)
+    array = np.random.default_rng(1).standard_normal((64, 90, 53), dtype=np.float32)
     whole = pool(array, weights)
     monkeypatch.setattr(engine, "BLOCK", 1000)
     assert pool(array, weights).tobytes() == whole.tobytes()
@@ -40,7 +40,7 @@ def test_a_convolutions_bits_do_not_depend_on_blocks(
 
 @pytest.mark.parametrize("rows", [1, 7, 50])
 def test_a_convolutions_bits_do_not_depend_on_parts(weights: str, rows: int) -> None:
-    array = np.random.default_rng(1).standard_normal((16, 90, 53), dtype=np.float32)
+    array = np.random.default_rng(1).standard_normal((64, 90, 53), dtype=np.float32)
     planned = plan(array.shape, weights, "max:2")
     frame = Frame(0, 1)
     assert tile_of(planned.steps[0], frame) == 2048 // 53
