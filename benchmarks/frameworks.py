@@ -20,7 +20,7 @@ from poolcli.blocks import processors
 MAPS = ((64, 112, 112), (64, 224, 224), (256, 56, 56), (3, 2048, 2048))
 SMALL = ((64, 56, 56), (256, 28, 28))
 WINDOWS = ((2, 2), (3, 2), (3, 1), (5, 1), (7, 1), (8, 8), (32, 32))
-LAST = (
+LAST = ((112, 112, 3), (224, 224, 3), (2048, 2048, 3), (56, 56, 64), (224, 224, 64))
 TORCH: dict[str, Callable[..., Any]] = {
     "max": torch.nn.functional.max_pool2d,
     "avg": torch.nn.functional.avg_pool2d,

@@ -25,7 +25,7 @@ def in_turn(
 ) -> dict[str, float]:
     """Return every contestant's median time in seconds, all of them measured in every round.
 
-    A neighbour's noise meets all alike. Before its turn each has a pause, in which the threads of the
+    A neighbour's noise meets all alike. Before its turn each has a pause, in which threads of the
     one before stop waiting for more, and if it is quick, a call to fill the caches.
     """
     times: dict[str, list[float]] = {name: [] for name in contestants}
