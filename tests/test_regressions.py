@@ -165,7 +165,7 @@ def test_a_fault_in_one_input_does_not_stop_the_others(
         write(stream, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(images, "write", faulty)
-    ran = poolcli("run", "a.png", "b.png", "-s", "max:2")
+    ran = poolcli("run", "a.png", "b.png", "-s", "max:2", "-j", "1")
     assert ran.status == 1
     assert "error: a.png: unexpected ZeroDivisionError: of all things\n" in ran.err
     assert tree(here / "pooled") == ["b.1-max2x2.png"]
