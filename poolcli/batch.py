@@ -421,7 +421,7 @@ def _write(
     if warning:
         yield None, f"stage {result.step.index} ({result.step.stage}): {warning}"
     if result.path is None:
-        assert stdout is not None, "the caller gives it where there is no path"  # noqa: S101
+        assert stdout is not None, "the caller gives it where there is no path"  # noqa: S101 - narrows it
         encoded = io.BytesIO()
         _encode(encoded, array, layout, result.format, options.encoding)
         try:
@@ -457,7 +457,7 @@ def _write_sheet(
     title = job.source.file_name
     sheet = contact_sheet([(title, shown[0][1]), *shown[1:]], job.header.layout)
     name = formats.of_suffix(path.suffix)
-    assert name is not None, "check_sheet saw to it"  # noqa: S101
+    assert name is not None, "check_sheet saw to it"  # noqa: S101 - narrows it
     with atomic.writing(path, replace=options.force) as stream:
         images.write(stream, sheet, "HWC", name, options.encoding)
     yield path, None

@@ -220,16 +220,18 @@ class _Held(_Stage):
             return window.output
         if isinstance(window, Sliding) and not self.step.stage.pads_with_values:
             last = (came + window.begin - window.extent) // window.step + 1
-            # Products of matrices are made for so many outputs at a time, wherever it is cut.
-            last -= last % tile_of(self.step, self.asked.frame)
-            return min(max(last, self.done), window.output)
-        # What the outputs from the next one on need never shrinks.
-        found = bisect_right(
-            range(self.done, window.output),
-            came,
-            key=lambda output: self._needs(self.done, output + 1)[1],
-        )
-        return self.done + found
+        else:
+            # What the outputs from the next one on need never shrinks.
+            last = self.done + bisect_right(
+                range(self.done, window.output),
+                came,
+                key=lambda output: self._needs(self.done, output + 1)[1],
+            )
+        if last >= window.output:
+            return window.output
+        # Products of matrices are made for so many outputs at a time, wherever it is cut.
+        last -= last % tile_of(self.step, self.asked.frame)
+        return max(last, self.done)
 
 
 @dataclass

@@ -39,7 +39,14 @@ def test_a_convolutions_bits_do_not_depend_on_blocks(
 
 
 @pytest.mark.parametrize("rows", [1, 7, 50])
-def test_a_convolutions_bits_do_not_depend_on_parts(weights: str, rows: int) -> None:
+@pytest.mark.parametrize("more", ["", ",pad=1,pad-mode=reflect"])
+def test_a_convolutions_bits_do_not_depend_on_parts(
+    here: Path, weights: str, rows: int, more: str
+) -> None:
+    if more:
+        random = np.random.default_rng(2)
+        save(here / "w.npy", random.standard_normal((32, 64, 3, 3)), "float32")
+        weights += more
     array = np.random.default_rng(1).standard_normal((64, 90, 53), dtype=np.float32)
     planned = plan(array.shape, weights, "max:2")
     frame = Frame(0, 1)
