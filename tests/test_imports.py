@@ -101,7 +101,7 @@ def imports(path: Path) -> Iterator[str]:
 
 def test_the_walk_sees_imports_inside_functions() -> None:
     assert "numpy" in set(imports(PACKAGE / "engine.py"))
-    assert "poolcli.files.atomic" in set(imports(PACKAGE / "batch.py"))
+    assert "poolcli.files.atomic" in set(imports(PACKAGE / "batch/executing.py"))
     assert any(name.startswith("poolcli.files") for name in imports(PACKAGE / "cli/run.py"))
 
 

@@ -1,0 +1,200 @@
+"""One input: read, pooled, its results written."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from poolcli import memory
+from poolcli.batch.jobs import Job, Options, Outcome, Result, advice
+from poolcli.errors import InputError, OutputError, PoolError
+from poolcli.files import formats
+from poolcli.files.formats import Encoding
+from poolcli.plan import Step
+
+if TYPE_CHECKING:
+    from poolcli.blocks import Band, Frame
+    from poolcli.kernels.casts import Losses
+    from poolcli.kernels.views import Array
+
+
+def execute(
+    job: Job, options: Options, stdout: BinaryIO | None = None, *, threads: int | None = None
+) -> Outcome:
+    """Read one input, pool it, and write its results, each atomically.
+
+    A failure is an outcome, not an exception, so that the other inputs go on.
+    """
+    written: list[Path] = []
+    warnings = list(advice(job, options))
+    try:
+        for path, warning in _pool_and_write(job, options, stdout, threads):
+            if path is not None:
+                written.append(path)
+            if warning is not None:
+                warnings.append(warning)
+    except MemoryError:
+        needed = f"{job.plan.peak_bytes:,} bytes at once"
+        failure: PoolError | None = InputError(f"too large for this machine's memory ({needed})")
+    except PoolError as error:
+        failure = error
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a library raises, the other inputs go on
+        failure = PoolError(f"unexpected {type(error).__name__}: {' '.join(str(error).split())}")
+        failure.__cause__ = error
+    else:
+        failure = None
+    return Outcome(job.source, job, failure, tuple(warnings), tuple(written))
+
+
+def _pool_and_write(
+    job: Job, options: Options, stdout: BinaryIO | None, threads: int | None
+) -> Iterator[tuple[Path | None, str | None]]:
+    """Yield each path written and each warning, as they come."""
+    from poolcli import engine
+
+    if job.in_parts:
+        yield from _stream_and_write(job, options, threads)
+        return
+    array = job.source.read(options.max_pixels)
+    _require_unchanged(job, array.shape, array.dtype.name)
+    results = {result.step.index: result for result in job.results}
+    shown = [("input", array)] if job.sheet is not None else []
+    asked = None if job.sheet is not None else set(results)
+    counted = options.dtype is not None
+    running = engine.run(job.plan, array, saved=asked, counted=counted, threads=threads)
+    # Nothing is held here that the engine is done with.
+    del array
+    for step, saved, lost in ((each.step, each.array, each.losses) for each in running):
+        if saved is None:
+            continue
+        if warning := _loss_warning(lost, step, asked=counted):
+            yield None, warning
+        if step.index in results:
+            yield from _write(results[step.index], saved, job.header.layout, options, stdout)
+        if job.sheet is not None:
+            shown.append((f"{step.index}  {step.spec}", saved))
+    if job.sheet is not None:
+        yield from _write_sheet(job.sheet, shown, job, options)
+
+
+def _stream_and_write(
+    job: Job, options: Options, threads: int | None
+) -> Iterator[tuple[Path | None, str | None]]:
+    """Read, pool and write in parts, every result as it is produced."""
+    from poolcli.files import arrays, atomic
+    from poolcli.streaming import stream
+
+    saved = {result.step.index for result in job.results}
+    way = memory.streaming(job.plan, saved, options.memory)
+    counted = options.dtype is not None
+    with job.source.opened() as source, ExitStack() as stack:
+        reader = arrays.ArrayReader.of(source)
+        _require_unchanged(job, reader.header.shape, reader.header.name)
+        paths = {result.step.index: result.path for result in job.results if result.path}
+        writers = {}
+        for result in job.results:
+            step = result.step
+            writing = atomic.writing(paths[step.index], replace=options.force)
+            target = stack.enter_context(writing)
+            writers[step.index] = arrays.ArrayWriter.of(target, step.shape, step.dtype)
+
+        def read(frame: Frame, planes: range, low: int, high: int) -> Array:
+            try:
+                return reader.read(frame, planes, low, high)
+            except OSError as error:
+                raise InputError(f"can't be read: {error.strerror or error}") from error
+
+        def write(step: Step, frame: Frame, band: Band, array: Array) -> None:
+            try:
+                writers[step.index].write(frame, band, array)
+            except OSError as error:
+                raise OutputError(
+                    f"{paths[step.index]} can't be written: {error.strerror or error}"
+                ) from error
+
+        losses = stream(way, read, write, saved, counted=counted, threads=threads)
+    for result in job.results:
+        if warning := _loss_warning(losses[result.step.index], result.step, asked=counted):
+            yield None, warning
+        yield result.path, None
+
+
+def _require_unchanged(job: Job, shape: tuple[int, ...], dtype: str) -> None:
+    if shape != job.header.shape or dtype != job.header.dtype:
+        raise InputError("it changed while it was read")
+
+
+def _write(
+    result: Result, array: Array, layout: str, options: Options, stdout: BinaryIO | None
+) -> Iterator[tuple[Path | None, str | None]]:
+    from poolcli.files import atomic
+
+    warning = None
+    if result.format != "npy":
+        from poolcli.files.pictures import draw
+
+        if not formats.holds(result.format, array.shape, layout, array.dtype.name):
+            array, layout, warning = draw(array, layout, result.format)
+    if warning:
+        yield None, f"stage {result.step.index} ({result.step.stage}): {warning}"
+    if result.path is None:
+        assert stdout is not None, "the caller gives it where there is no path"  # noqa: S101 - narrows it
+        encoded = io.BytesIO()
+        _encode(encoded, array, layout, result.format, options.encoding)
+        try:
+            stdout.write(encoded.getbuffer())
+            stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(f"standard output: {error.strerror or error}") from error
+        return
+    with atomic.writing(result.path, replace=options.force) as stream:
+        _encode(stream, array, layout, result.format, options.encoding)
+    yield result.path, None
+
+
+def _encode(stream: BinaryIO, array: Array, layout: str, name: str, encoding: Encoding) -> None:
+    if name == "npy":
+        from poolcli.files import arrays
+
+        arrays.write(stream, array)
+    else:
+        from poolcli.files import images
+
+        images.write(stream, array, layout, name, encoding)
+
+
+def _write_sheet(
+    path: Path, shown: list[tuple[str, Array]], job: Job, options: Options
+) -> Iterator[tuple[Path | None, str | None]]:
+    from poolcli.files import atomic, images
+    from poolcli.report.sheet import contact_sheet
+
+    title = job.source.file_name
+    sheet = contact_sheet([(title, shown[0][1]), *shown[1:]], job.header.layout)
+    name = formats.of_suffix(path.suffix)
+    assert name is not None, "check_sheet saw to it"  # noqa: S101 - narrows it
+    with atomic.writing(path, replace=options.force) as stream:
+        images.write(stream, sheet, "HWC", name, options.encoding)
+    yield path, None
+
+
+def _loss_warning(losses: Losses, step: Step, *, asked: bool) -> str | None:
+    """Say what a cast lost. Rounding to the image's own range is the rule, so it is not news."""
+    counts = {
+        "rounded": losses.rounded if asked else 0,
+        "saturated": losses.saturated,
+        "NaN made 0": losses.nan,
+    }
+    said = [f"{count:,} {what}" for what, count in counts.items() if count]
+    if not said:
+        return None
+    where = f"stage {step.index} ({step.stage})"
+    mend = "" if asked else " (--dtype float32 keeps them)"
+    return f"{where}: of {step.elements:,} values {', '.join(said)} to fit {step.dtype}{mend}"
