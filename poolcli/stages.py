@@ -201,10 +201,11 @@ class Stage:
         return dict(self.own).get("mode") == "bilinear"
 
     @property
-    def reads_files(self) -> bool:
-        """Whether weights, a bias or samples come from files."""
+    def files(self) -> tuple[str, ...]:
+        """Paths of the files that weights, a bias and samples come from."""
         own = dict(self.own)
-        return self.samples is not None or "weights" in own
+        paths = (own.get("weights"), own.get("bias"), self.samples)
+        return tuple(path for path in paths if isinstance(path, str))
 
     @property
     def mixes_channels(self) -> bool:

@@ -166,5 +166,7 @@ def pixels(path: Path) -> npt.NDArray[np.generic]:
 
 
 def tree(folder: Path) -> list[str]:
-    """List every file and folder below a folder."""
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+    """List every file and folder below a folder, but for the records of runs."""
+    return sorted(
+        str(path.relative_to(folder)) for path in folder.rglob("*") if ".poolcli" not in path.parts
+    )

@@ -2,17 +2,22 @@
 
 from poolcli.batch.jobs import MEMORY, Job, Options, Outcome, Result, Save
 from poolcli.batch.planning import check_folders, prepare
-from poolcli.batch.running import execute_all, planned_all
+from poolcli.batch.record import Earlier, Record, making
+from poolcli.batch.running import Books, execute_all, planned_all
 
 __all__ = [
     "MEMORY",
+    "Books",
+    "Earlier",
     "Job",
     "Options",
     "Outcome",
+    "Record",
     "Result",
     "Save",
     "check_folders",
     "execute_all",
+    "making",
     "planned_all",
     "prepare",
 ]

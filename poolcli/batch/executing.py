@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from poolcli import memory
 from poolcli.batch.jobs import Job, Options, Outcome, Result, advice
+from poolcli.batch.record import Earlier, Facts, Record, source_facts
 from poolcli.errors import InputError, OutputError, PoolError
 from poolcli.files import formats
 from poolcli.files.formats import Encoding
@@ -21,8 +23,49 @@ if TYPE_CHECKING:
     from poolcli.kernels.views import Array
 
 
-def execute(
-    job: Job, options: Options, stdout: BinaryIO | None = None, *, threads: int | None = None
+OnRead = Callable[[Job, int], None]
+"""Told of each part of a large input that has been read."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Writing:
+    """How results are written, and where they are noted."""
+
+    options: Options
+    source: Facts | None
+    """What they are made of."""
+    stdout: BinaryIO | None
+    record: Record | None
+    earlier: Earlier | None
+
+    @contextmanager
+    def writing(self, path: Path) -> Iterator[BinaryIO]:
+        """Open a result for writing; without an error it is then noted, and takes its name."""
+        from poolcli.files import atomic
+
+        replace = self.options.force or (self.earlier is not None and self.earlier.knows(path))
+        noted = False
+        try:
+            with atomic.writing(path, replace=replace) as stream:
+                yield stream
+                if self.record is not None:
+                    self.record.add(path, stream, self.source)
+                    noted = True
+        except OutputError:
+            if noted and self.record is not None:
+                self.record.give_up(path)
+            raise
+
+
+def execute(  # noqa: PLR0913 - an input, and what its results go through
+    job: Job,
+    options: Options,
+    stdout: BinaryIO | None = None,
+    *,
+    record: Record | None = None,
+    earlier: Earlier | None = None,
+    on_read: OnRead | None = None,
+    threads: int | None = None,
 ) -> Outcome:
     """Read one input, pool it, and write its results, each atomically.
 
@@ -30,8 +73,11 @@ def execute(
     """
     written: list[Path] = []
     warnings = list(advice(job, options))
+    # Taken before it is read: a source that changes meanwhile is another one later.
+    facts = None if record is None else source_facts(job.source)
+    target = _Writing(options, facts, stdout, record, earlier)
     try:
-        for path, warning in _pool_and_write(job, options, stdout, threads):
+        for path, warning in _pool_and_write(job, target, on_read, threads):
             if path is not None:
                 written.append(path)
             if warning is not None:
@@ -52,13 +98,14 @@ def execute(
 
 
 def _pool_and_write(
-    job: Job, options: Options, stdout: BinaryIO | None, threads: int | None
+    job: Job, target: _Writing, on_read: OnRead | None, threads: int | None
 ) -> Iterator[tuple[Path | None, str | None]]:
     """Yield each path written and each warning, as they come."""
     from poolcli import engine
 
+    options = target.options
     if job.in_parts:
-        yield from _stream_and_write(job, options, threads)
+        yield from _stream_and_write(job, target, on_read, threads)
         return
     array = job.source.read(options.max_pixels)
     _require_unchanged(job, array.shape, array.dtype.name)
@@ -75,39 +122,42 @@ def _pool_and_write(
         if warning := _loss_warning(lost, step, asked=counted):
             yield None, warning
         if step.index in results:
-            yield from _write(results[step.index], saved, job.header.layout, options, stdout)
+            yield from _write(results[step.index], saved, job.header.layout, target)
         if job.sheet is not None:
             shown.append((f"{step.index}  {step.spec}", saved))
     if job.sheet is not None:
-        yield from _write_sheet(job.sheet, shown, job, options)
+        yield from _write_sheet(job.sheet, shown, job, target)
 
 
 def _stream_and_write(
-    job: Job, options: Options, threads: int | None
+    job: Job, target: _Writing, on_read: OnRead | None, threads: int | None
 ) -> Iterator[tuple[Path | None, str | None]]:
     """Read, pool and write in parts, every result as it is produced."""
-    from poolcli.files import arrays, atomic
+    from poolcli.files import arrays
     from poolcli.streaming import stream
 
+    options = target.options
     saved = {result.step.index for result in job.results}
     way = memory.streaming(job.plan, saved, options.memory)
     counted = options.dtype is not None
-    with job.source.opened() as source, ExitStack() as stack:
+    with job.source.opened(anywhere=True) as source, ExitStack() as stack:
         reader = arrays.ArrayReader.of(source)
         _require_unchanged(job, reader.header.shape, reader.header.name)
         paths = {result.step.index: result.path for result in job.results if result.path}
         writers = {}
         for result in job.results:
             step = result.step
-            writing = atomic.writing(paths[step.index], replace=options.force)
-            target = stack.enter_context(writing)
-            writers[step.index] = arrays.ArrayWriter.of(target, step.shape, step.dtype)
+            result_file = stack.enter_context(target.writing(paths[step.index]))
+            writers[step.index] = arrays.ArrayWriter.of(result_file, step.shape, step.dtype)
 
         def read(frame: Frame, planes: range, low: int, high: int) -> Array:
             try:
-                return reader.read(frame, planes, low, high)
+                part = reader.read(frame, planes, low, high)
             except OSError as error:
                 raise InputError(f"can't be read: {error.strerror or error}") from error
+            if on_read is not None:
+                on_read(job, part.nbytes)
+            return part
 
         def write(step: Step, frame: Frame, band: Band, array: Array) -> None:
             try:
@@ -130,11 +180,9 @@ def _require_unchanged(job: Job, shape: tuple[int, ...], dtype: str) -> None:
 
 
 def _write(
-    result: Result, array: Array, layout: str, options: Options, stdout: BinaryIO | None
+    result: Result, array: Array, layout: str, target: _Writing
 ) -> Iterator[tuple[Path | None, str | None]]:
-    from poolcli.files import atomic
-
-    warning = None
+    warning, encoding, stdout = None, target.options.encoding, target.stdout
     if result.format != "npy":
         from poolcli.files.pictures import draw
 
@@ -145,7 +193,7 @@ def _write(
     if result.path is None:
         assert stdout is not None, "the caller gives it where there is no path"  # noqa: S101 - narrows it
         encoded = io.BytesIO()
-        _encode(encoded, array, layout, result.format, options.encoding)
+        _encode(encoded, array, layout, result.format, encoding)
         try:
             stdout.write(encoded.getbuffer())
             stdout.flush()
@@ -154,8 +202,8 @@ def _write(
         except OSError as error:
             raise OutputError(f"standard output: {error.strerror or error}") from error
         return
-    with atomic.writing(result.path, replace=options.force) as stream:
-        _encode(stream, array, layout, result.format, options.encoding)
+    with target.writing(result.path) as stream:
+        _encode(stream, array, layout, result.format, encoding)
     yield result.path, None
 
 
@@ -171,17 +219,17 @@ def _encode(stream: BinaryIO, array: Array, layout: str, name: str, encoding: En
 
 
 def _write_sheet(
-    path: Path, shown: list[tuple[str, Array]], job: Job, options: Options
+    path: Path, shown: list[tuple[str, Array]], job: Job, target: _Writing
 ) -> Iterator[tuple[Path | None, str | None]]:
-    from poolcli.files import atomic, images
+    from poolcli.files import images
     from poolcli.report.sheet import contact_sheet
 
     title = job.source.file_name
     sheet = contact_sheet([(title, shown[0][1]), *shown[1:]], job.header.layout)
     name = formats.of_suffix(path.suffix)
     assert name is not None, "check_sheet saw to it"  # noqa: S101 - narrows it
-    with atomic.writing(path, replace=options.force) as stream:
-        images.write(stream, sheet, "HWC", name, options.encoding)
+    with target.writing(path) as stream:
+        images.write(stream, sheet, "HWC", name, target.options.encoding)
     yield path, None
 
 

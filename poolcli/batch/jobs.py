@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Final, Literal
 
+from poolcli.dtypes import ITEM_SIZES
 from poolcli.files import names
 from poolcli.files.formats import Encoding
 from poolcli.files.inputs import MAX_PIXELS, Source
@@ -38,6 +40,8 @@ class Options:
     jobs: int | None = None
     """Inputs worked on at once; by default as many as there are processors."""
     encoding: Encoding = field(default_factory=Encoding)
+    fail_fast: bool = False
+    """Whether no input is begun after one has failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,11 @@ class Job:
     """Whether it is too large for the memory, and read, pooled and written in parts."""
 
     @property
+    def size(self) -> int:
+        """Bytes that the input's elements take."""
+        return prod(self.header.shape) * ITEM_SIZES[self.header.dtype]
+
+    @property
     def paths(self) -> tuple[Path, ...]:
         """Every file that the job writes."""
         paths = [result.path for result in self.results if result.path is not None]
@@ -78,7 +87,11 @@ class Outcome:
     job: Job | None = None
     error: Exception | None = None
     warnings: tuple[str, ...] = ()
-    written: tuple[Path, ...] = field(default=())
+    written: tuple[Path, ...] = ()
+    complete: bool = False
+    """Whether an earlier run had done it, so that there was nothing to do."""
+    differs: str | None = None
+    """Why it was done again, although it is in an earlier run's record."""
 
 
 def advice(job: Job, options: Options) -> tuple[str, ...]:

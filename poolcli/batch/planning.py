@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from math import prod
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from poolcli import memory
 from poolcli.batch.jobs import Job, Options, Outcome, Result
-from poolcli.dtypes import ITEM_SIZES
+from poolcli.batch.record import Earlier
 from poolcli.errors import InputError, OutputError, PlanError, UsageError
 from poolcli.files import formats, names
 from poolcli.files.inputs import Source
-from poolcli.plan import plan_chain
+from poolcli.maps import Header
+from poolcli.plan import Plan, plan_chain
 from poolcli.stages import Chain
 
 
-def prepare(sources: Sequence[Source], chain: Chain, options: Options) -> list[Job | Outcome]:
+def prepare(
+    sources: Sequence[Source],
+    chain: Chain,
+    options: Options,
+    *,
+    others: Sequence[Source] = (),
+    earlier: Earlier | None = None,
+) -> list[Job | Outcome]:
     """Plan every input, in order; one that can't be planned is an outcome with its error.
+
+    Parameters
+    ----------
+    sources
+        The inputs.
+    chain, options
+        What is done with each of them.
+    others
+        Inputs of the same list that are left to other runs; no result may be one of theirs.
+    earlier
+        What earlier runs left, if their results may be replaced.
 
     Raises
     ------
@@ -30,37 +48,75 @@ def prepare(sources: Sequence[Source], chain: Chain, options: Options) -> list[J
     for index, stage in enumerate(chain, start=1):
         if not stage.can_run:
             raise UsageError(f"stage {index} ({stage}): without weights it can only be planned")
-    prepared: list[Job | Outcome] = []
-    for source in sources:
-        try:
-            prepared.append(_plan(source, chain, options, wanted))
-        except (InputError, OutputError, PlanError) as error:
-            prepared.append(Outcome(source, error=error))
-    _check_names([entry for entry in prepared if isinstance(entry, Job)], sources, options)
+    planner = _Planner(chain, options, wanted)
+    prepared = [planner.prepared(source) for source in sources]
+    sharing = {_name_key(source, options.template) for source in sources}
+    rivals = [source for source in others if _name_key(source, options.template) in sharing]
+    jobs = [*prepared, *map(planner.prepared, rivals)]
+    inputs = [source.path for source in (*sources, *others) if source.path]
+    planned = [job for job in jobs if isinstance(job, Job)]
+    _check_names(planned, inputs, len(sources) + len(others), options, earlier)
     return prepared
 
 
-def _check_names(jobs: Sequence[Job], sources: Sequence[Source], options: Options) -> None:
-    inputs = [source.path for source in sources if source.path]
+def _name_key(source: Source, template: str) -> tuple[str, str]:
+    """Return what two inputs have to have in common for their results to share a name."""
+    if "{name" in template:
+        return source.folder, source.file_name
+    return source.folder, names.stem(source.file_name) if "{stem" in template else ""
+
+
+def _check_names(
+    jobs: Sequence[Job],
+    inputs: Sequence[Path],
+    count: int,
+    options: Options,
+    earlier: Earlier | None,
+) -> None:
     results = [
         (job.source.name, result.path) for job in jobs for result in job.results if result.path
     ]
     taken: dict[str, str] = {}
+
+    def may_replace(path: Path) -> bool:
+        return options.force or (earlier is not None and earlier.knows(path))
+
     if options.output is not None:
         names.check_folder(options.output)
-        names.check_outputs(results, inputs, options.output, taken, force=options.force)
+        names.check_outputs(results, inputs, options.output, taken, may_replace)
     if options.sheet is not None:
-        names.check_sheet(options.sheet, len(sources))
+        names.check_sheet(options.sheet, count)
         sheets = [(job.source.name, job.sheet) for job in jobs if job.sheet]
         for _, sheet in sheets:
             names.check_folder(sheet.parent)
-        names.check_outputs(sheets, inputs, None, taken, force=options.force)
+        names.check_outputs(sheets, inputs, None, taken, may_replace)
 
 
-def _plan(source: Source, chain: Chain, options: Options, wanted: str | None) -> Job:
-    header = source.read_header(options.layout, options.max_pixels)
-    plan = plan_chain(chain, header.shape, layout=header.layout, dtype=header.dtype)
-    plan = formats.saved_plan(plan, header, wanted, options.dtype)
+@dataclass(slots=True)
+class _Planner:
+    """Plans inputs, those of the same shape and kind but once."""
+
+    chain: Chain
+    options: Options
+    wanted: str | None
+    known: dict[Header, Plan] = field(default_factory=dict)
+
+    def prepared(self, source: Source) -> Job | Outcome:
+        try:
+            header = source.read_header(self.options.layout, self.options.max_pixels)
+            plan = self.known.get(header)
+            if plan is None:
+                plan = plan_chain(
+                    self.chain, header.shape, layout=header.layout, dtype=header.dtype
+                )
+                plan = formats.saved_plan(plan, header, self.wanted, self.options.dtype)
+                self.known[header] = plan
+            return _job(source, header, plan, self.options, self.wanted)
+        except (InputError, OutputError, PlanError) as error:
+            return Outcome(source, error=error)
+
+
+def _job(source: Source, header: Header, plan: Plan, options: Options, wanted: str | None) -> Job:
     if options.sheet is not None and 0 in header.shape:
         raise OutputError("it has no elements to show on a contact sheet")
     saved = {"all": plan.steps, "last": plan.steps[-1:], "none": ()}[options.save]
@@ -91,7 +147,7 @@ def _within_memory(job: Job, options: Options) -> Job:
     """
     saved = {result.step.index for result in job.results}
     needed = memory.needed_at_once(job.plan, saved)
-    held = prod(job.header.shape) * ITEM_SIZES[job.header.dtype]
+    held = job.size
     if job.header.is_image:
         # What is decoded is copied once.
         needed += held

@@ -89,3 +89,15 @@ def byte_count(_ctx: click.Context, _param: click.Parameter, value: str) -> int:
     if size < 1:
         raise click.BadParameter(f"{value!r} is no size: give it as 512MiB, 2GB or 1048576")
     return size
+
+
+def share(
+    _ctx: click.Context, _param: click.Parameter, value: str | None
+) -> tuple[int, int] | None:
+    """Read which share of how many a shard is, as 3/8."""
+    if value is None:
+        return None
+    found = re.fullmatch("([0-9]{1,9})/([0-9]{1,9})", value.strip())
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise click.BadParameter(f"{value!r} is no share: give it as 3/8, from 1/8 to 8/8")
+    return int(found[1]), int(found[2])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from poolcli.cli import console, options
+from poolcli.cli.reporting import Reporter
 from poolcli.errors import UsageError
 from poolcli.files.formats import PNG_LEVEL, QUALITY, Encoding
 
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from poolcli.batch import Job, Outcome, Save
+    from poolcli.files.discovery import Found, Search
     from poolcli.plan import Plan
 
-_STDOUT = "-"
+_STDIN = _STDOUT = "-"
 
 
 @click.command("run")
-@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
+@click.argument("inputs", metavar="INPUT...", nargs=-1)
 @options.stages
 @options.recipe
 @options.preset
@@ -61,7 +63,37 @@ _STDOUT = "-"
     callback=options.checked_dtype,
     help="Cast saved results: rounded, saturated, NaN to 0.",
 )
+@click.option(
+    "-r", "--recursive", is_flag=True, help="Folders with all below them; results mirror the tree."
+)
+@click.option(
+    "--glob",
+    "globs",
+    metavar="PATTERN",
+    multiple=True,
+    help="Of folders, only files whose name matches, as '*_left.png'; with a slash, whose path "
+    "below the folder does, as 'train/**/*.png'. Repeatable.",
+)
+@click.option(
+    "--files-from",
+    "list_name",
+    metavar="FILE",
+    help="Inputs, a line each, from a file or - for standard input.",
+)
+@click.option("-0", "--null", is_flag=True, help="NUL, not newlines, ends the names of that list.")
+@click.option(
+    "--shard",
+    callback=options.share,
+    metavar="I/N",
+    help="Only every N-th input, from the I-th on: N runs with 1/N to N/N do all.",
+)
 @click.option("--force", is_flag=True, help="Replace results that exist.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Skip inputs whose results an earlier run completed in the same way; do the rest.",
+)
+@click.option("--fail-fast", is_flag=True, help="Begin no further input once one has failed.")
 @click.option(
     "--sheet",
     metavar="FILE",
@@ -115,7 +147,14 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
     template: str | None,
     layout: str | None,
     dtype: str | None,
+    recursive: bool,
+    globs: tuple[str, ...],
+    list_name: str | None,
+    null: bool,
+    shard: tuple[int, int] | None,
     force: bool,
+    resume: bool,
+    fail_fast: bool,
     sheet: str | None,
     max_pixels: int | None,
     jobs: int | None,
@@ -137,13 +176,18 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
     poolcli run - -s max:2 -o - < in.png > out.png
     """
     from poolcli import batch
+    from poolcli.files import discovery
     from poolcli.files import inputs as sources
     from poolcli.files.names import DEFAULT_TEMPLATE
+    from poolcli.report import progress
 
     if not output or template == "":
         raise UsageError("an empty --output or --name: leave it out for the default")
     chain, letters = options.chain_of(specs, recipe_file, preset, layout)
     to_stdout = output == _STDOUT
+    for given, name in ((sheet, "--sheet"), (as_json, "--json"), (resume, "--resume")):
+        if to_stdout and given:
+            raise UsageError(f"-o - gives the last result and nothing else: it goes without {name}")
     request = batch.Options(
         output=None if to_stdout else Path(output),
         save="last" if to_stdout else save,
@@ -157,57 +201,58 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
         memory=memory,
         jobs=jobs,
         encoding=Encoding(png_level, quality),
+        fail_fast=fail_fast,
     )
-    if to_stdout and sheet is not None:
-        raise UsageError("-o - saves nothing else: it goes without --sheet")
-    if to_stdout and as_json:
-        raise UsageError("-o - fills standard output with the result: it goes without --json")
+    search = discovery.Search(recursive=recursive, globs=globs, output=request.output)
+    found = _found(inputs, search, list_name, null=null)
+    if to_stdout and len(found.sources) > 1:
+        raise UsageError(f"-o - takes one input, not {len(found.sources)}")
+    if found.passed_over and not quiet:
+        console.note(f"{found.passed_over} files of no known kind passed over")
+    mine = discovery.shard(found.sources, *shard) if shard else found.sources
+    earlier = batch.Earlier.read(request.output) if resume and request.output else None
+    others = [source for source in found.sources if source not in set(mine)] if shard else []
+    prepared = batch.prepare(mine, chain, request, others=others, earlier=earlier)
+    making = batch.making(chain, request)
+    with ExitStack() as stack:
+        record = None
+        if not dry_run:
+            writing = [entry for entry in prepared if isinstance(entry, batch.Job) and entry.paths]
+            batch.check_folders(writing)
+            if writing and request.output and (len(found.sources) > 1 or resume):
+                record = stack.enter_context(closing(batch.Record.begin(request.output, making)))
+        if not as_json and not quiet:
+            _print_tables(prepared, to_stderr=to_stdout)
+        books = batch.Books(run=making, earlier=earlier, record=record)
+        reporter = Reporter(count=len(mine), as_json=as_json, quiet=quiet, debug=debug)
+        shown = stack.enter_context(progress.shown(prepared, quiet=quiet or dry_run))
+        if dry_run:
+            outcomes = batch.planned_all(prepared, request, books)
+        else:
+            stdout = sys.stdout.buffer if to_stdout else None
+            outcomes = batch.execute_all(
+                prepared, request, stdout, books=books, on_read=shown.on_read
+            )
+        # Closed whatever happens, so that no input is begun after the run has come to its end.
+        stack.enter_context(closing(outcomes))
+        for outcome in outcomes:
+            reporter.take(outcome)
+            shown.done(outcome)
+    return reporter.end()
+
+
+def _found(words: tuple[str, ...], search: Search, list_name: str | None, *, null: bool) -> Found:
+    """Return the inputs that the words, and the list if there is one, name."""
+    from poolcli.files import discovery
+
     stdin = None if sys.stdin is None else sys.stdin.buffer
-    found, passed_over = sources.find(inputs, stdin, request.output)
-    if to_stdout and len(found) > 1:
-        raise UsageError(f"-o - takes one input, not {len(found)}")
-    if passed_over and not quiet:
-        console.note(f"{passed_over} files of no known kind passed over")
-    prepared = batch.prepare(found, chain, request)
-    if not dry_run:
-        batch.check_folders(entry for entry in prepared if isinstance(entry, batch.Job))
-    if not as_json and not quiet:
-        _print_tables(prepared, to_stderr=to_stdout)
-    if dry_run:
-        outcomes = batch.planned_all(prepared, request)
-    else:
-        outcomes = batch.execute_all(prepared, request, sys.stdout.buffer if to_stdout else None)
-    # Closed whatever happens, so that no input is begun after the run has come to its end.
-    with closing(outcomes):
-        return _report(outcomes, len(found), as_json=as_json, quiet=quiet, debug=debug)
-
-
-def _report(
-    outcomes: Iterable[Outcome], count: int, *, as_json: bool, quiet: bool, debug: bool
-) -> int:
-    """Report each outcome as it comes, and return the exit status."""
-    failed: list[str] = []
-    for outcome in outcomes:
-        name = outcome.source.name
-        for warning in outcome.warnings:
-            console.warn(f"{name}: {warning}")
-        if not quiet:
-            for path in outcome.written:
-                console.note(f"wrote {path}")
-        if outcome.error is not None:
-            failed.append(name)
-            console.error(f"{name}: {outcome.error}")
-            if debug:
-                import traceback
-
-                traceback.print_exception(outcome.error)
-        if as_json:
-            from poolcli.report.machine import outcome_facts, to_json
-
-            click.echo(to_json(outcome_facts(outcome)))
-    if failed and count > 1:
-        console.note(f"{len(failed)} of {count} inputs failed: {', '.join(failed)}")
-    return 1 if failed else 0
+    if null and list_name is None:
+        raise UsageError("-0 tells how the list of --files-from is written: give that too")
+    if list_name is None:
+        return discovery.find(words, stdin, search)
+    if list_name == _STDIN and _STDIN in words:
+        raise UsageError("standard input is either an input or the list of --files-from, not both")
+    return discovery.find(words, stdin, search, discovery.read_list(list_name, stdin, null=null))
 
 
 def _print_tables(prepared: Iterable[Job | Outcome], *, to_stderr: bool) -> None:

@@ -91,9 +91,9 @@ def _plan(target: str, chain: Chain, layout: str | None, dtype: str | None) -> P
 
 def _plan_file(target: str, chain: Chain, layout: str | None, dtype: str | None) -> Plan:
     from poolcli.files import formats
-    from poolcli.files.inputs import Source
+    from poolcli.files.discovery import named
 
-    header = Source(target).read_header(layout)
+    header = named(target).read_header(layout)
     header = replace(header, dtype=dtype or header.dtype)
     plan = plan_chain(chain, header.shape, layout=header.layout, dtype=header.dtype)
     return formats.saved_plan(plan, header, None, None)

@@ -37,7 +37,7 @@ def writing(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = _create(path.parent)
+        descriptor, temporary = create(path.parent)
     except OSError as error:
         raise _unwritable(path, error) from error
     _open_temporaries.add(temporary)
@@ -65,7 +65,7 @@ def check_writable(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor, trial = _create(folder)
+        descriptor, trial = create(folder)
         os.close(descriptor)
         trial.unlink()
     except OSError as error:
@@ -96,8 +96,8 @@ _BINARY: Final = getattr(os, "O_BINARY", 0)
 _HOST: Final = re.sub("[^A-Za-z0-9.]", "_", socket.gethostname())[:64]
 
 
-def _create(folder: Path) -> tuple[int, Path]:
-    """Create a temporary file, under a name that is not taken."""
+def create(folder: Path) -> tuple[int, Path]:
+    """Create a temporary file, under a name that is not taken: its descriptor, and its path."""
     while True:
         temporary = folder / _temporary_name()
         with suppress(FileExistsError):

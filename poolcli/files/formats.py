@@ -32,7 +32,7 @@ _IMAGE_SUFFIXES: Final = frozenset(
     | {".pbm", ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".sgi", ".tga", ".tif", ".tiff"}
     | {".webp"}
 )
-KNOWN_SUFFIXES: Final = _IMAGE_SUFFIXES | {".npy"}
+KNOWN_SUFFIXES: Final = _IMAGE_SUFFIXES | {".npy", ".npz"}
 """What is taken for an input when a folder is read."""
 
 
