@@ -210,6 +210,9 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
     if found.passed_over and not quiet:
         console.note(f"{found.passed_over} files of no known kind passed over")
     mine = discovery.shard(found.sources, *shard) if shard else found.sources
+    if shard and not mine:
+        console.note(f"shard {shard[0]}/{shard[1]} of {len(found.sources)} inputs is empty")
+        return 0
     earlier = batch.Earlier.read(request.output) if resume and request.output else None
     others = [source for source in found.sources if source not in set(mine)] if shard else []
     prepared = batch.prepare(mine, chain, request, others=others, earlier=earlier)
