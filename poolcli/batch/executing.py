@@ -52,7 +52,7 @@ class _Writing:
                     self.record.add(path, stream, self.source)
                     noted = True
         except OutputError:
-            if noted and self.record is not None:
+            if noted and self.record is not None and not replace:
                 self.record.give_up(path)
             raise
 

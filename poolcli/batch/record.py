@@ -38,8 +38,7 @@ class Entry:
 
     run: Facts
     source: Facts
-    sha256: str | None
-    """None for one that was given up before it took its name."""
+    sha256: str
 
 
 def making(chain: Chain, options: Options) -> Facts:
@@ -156,8 +155,6 @@ def _said(value: object) -> str:
 
 def _unlike(path: Path, entry: Entry) -> str | None:
     """Say in what a result's file is not what was written."""
-    if entry.sha256 is None:
-        return "it could not be written"
     try:
         with path.open("rb") as stream:
             same = _digest(stream) == entry.sha256
@@ -221,7 +218,7 @@ class Record:
         self._add({"result": key, "sha256": _digest(result), "source": source})
 
     def give_up(self, path: Path) -> None:
-        """Note that a result did not take its name after all."""
+        """Note that a result did not take its name after all, which may be somebody else's."""
         with suppress(OutputError):
             self._add({"result": _key(self._output, path), "sha256": None, "source": None})
 
@@ -310,10 +307,10 @@ def _entries(contents: Iterable[bytes]) -> dict[str, Entry]:
                 if "run" in facts:
                     run = dict(facts["run"])
                 else:
-                    entry = Entry(run, dict(facts["source"] or {}), facts["sha256"])
-                    path = str(facts["result"])
+                    path, digest = str(facts["result"]), facts["sha256"]
                     found.pop(path, None)
-                    found[path] = entry
+                    if digest is not None:
+                        found[path] = Entry(run, dict(facts["source"] or {}), str(digest))
             except (ValueError, TypeError, KeyError, RecursionError):
                 continue
     return found

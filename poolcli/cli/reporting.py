@@ -20,6 +20,7 @@ class Reporter:
     as_json: bool
     quiet: bool
     debug: bool
+    dry_run: bool
     taken: int = 0
     complete: int = 0
     failed: list[str] = field(default_factory=list)
@@ -55,8 +56,9 @@ class Reporter:
         if not self.quiet:
             if self.complete:
                 console.note(f"{self.complete} of {self.count} inputs were complete already")
+            again = "would be done again" if self.dry_run else "done again"
             for reason, times in self.again.items():
-                console.note(f"{times} of {self.count} inputs done again: {reason}")
+                console.note(f"{times} of {self.count} inputs {again}: {reason}")
         if self.failed and self.count > 1:
             failed = f"{len(self.failed)} of {self.count} inputs failed"
             console.note(f"{failed}: {', '.join(self.failed)}")

@@ -227,7 +227,9 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
         if not as_json and not quiet:
             _print_tables(prepared, to_stderr=to_stdout)
         books = batch.Books(run=making, earlier=earlier, record=record)
-        reporter = Reporter(count=len(mine), as_json=as_json, quiet=quiet, debug=debug)
+        reporter = Reporter(
+            count=len(mine), as_json=as_json, quiet=quiet, debug=debug, dry_run=dry_run
+        )
         shown = stack.enter_context(progress.shown(prepared, quiet=quiet or dry_run))
         if dry_run:
             outcomes = batch.planned_all(prepared, request, books)

@@ -72,14 +72,14 @@ def _held(stream: BinaryIO, member: zipfile.ZipInfo, inflating: IO[bytes]) -> He
     while inflating.read(_PART):
         pass
     try:
-        stream.fileno()
+        descriptor = stream.fileno()
     except io.UnsupportedOperation:
         # It came through a pipe.
         inflating.seek(0)
         return spool(inflating)
     stream.seek(member.header_offset)
     lengths = _LOCAL_HEADER.unpack(stream.read(_LOCAL_HEADER.size))
-    return Held(file=stream, start=stream.tell() + sum(lengths), length=member.file_size)
+    return Held(b"", descriptor, stream.tell() + sum(lengths), member.file_size)
 
 
 @contextmanager

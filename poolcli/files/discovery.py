@@ -7,7 +7,7 @@ import os
 import stat
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path, PurePath
 from typing import BinaryIO
@@ -165,9 +165,9 @@ def _named(word: str) -> dict[str, Source]:
     try:
         with source.opened() as stream:
             return _expanded(source, stream, place)
-    except InputError:
-        # It is said again, in its turn, when the input is read.
-        return {place: source}
+    except InputError as error:
+        # It is said in its turn, when the input would be read.
+        return {place: replace(source, problem=str(error))}
 
 
 def _not_stdin(word: str) -> str | None:
@@ -214,8 +214,8 @@ def _in_folder(top: str, search: Search) -> tuple[dict[str, Source], int]:
             try:
                 with source.opened() as stream:
                     found |= _expanded(source, stream, place)
-            except InputError:
-                found[place] = source
+            except InputError as error:
+                found[place] = replace(source, problem=str(error))
     ordered = sorted(found.items(), key=lambda item: os.fsencode(item[1].name))
     return dict(ordered), passed_over
 

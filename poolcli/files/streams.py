@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import tempfile
+import weakref
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, BinaryIO, Final
 
@@ -23,9 +24,9 @@ _PART: Final = 1 << 20
 class Section(io.RawIOBase):
     """A part of an open file, read at a place of its own, so that several can share the file."""
 
-    def __init__(self, descriptor: int, start: int, length: int) -> None:
-        self._descriptor, self._start, self._length = descriptor, start, length
-        self._place = 0
+    def __init__(self, held: Held) -> None:
+        # Kept, because with it the file is closed.
+        self._held, self._length, self._place = held, held.length, 0
 
     def readable(self) -> bool:
         return True
@@ -46,25 +47,27 @@ class Section(io.RawIOBase):
     def readinto(self, buffer: WriteableBuffer) -> int:
         left = max(0, self._length - self._place)
         part = memoryview(buffer).cast("B")[:left]
-        count = os.preadv(self._descriptor, [part], self._start + self._place) if part else 0
+        held = self._held
+        count = os.preadv(held.descriptor, [part], held.start + self._place) if part else 0
         self._place += count
         return count
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Held:
-    """What came through a pipe, to be read as often as is needed: bytes, or an open file."""
+    """What came through a pipe, to be read as often as needed: bytes, or part of an open file."""
 
     data: bytes = b""
-    file: IO[bytes] | None = None
+    descriptor: int = -1
+    """The file's, if it is one."""
     start: int = 0
     length: int = 0
 
     def opened(self) -> BinaryIO:
         """Return a stream that begins where the pipe did."""
-        if self.file is None:
+        if self.descriptor < 0:
             return io.BytesIO(self.data)
-        return io.BufferedReader(Section(self.file.fileno(), self.start, self.length))
+        return io.BufferedReader(Section(self))
 
 
 def hold(stream: BinaryIO) -> Held:
@@ -79,8 +82,8 @@ def hold(stream: BinaryIO) -> Held:
     """
     try:
         if _is_file(stream):
-            start = stream.tell()
-            return Held(file=stream, start=start, length=os.fstat(stream.fileno()).st_size - start)
+            start, descriptor = stream.tell(), stream.fileno()
+            return Held(b"", descriptor, start, os.fstat(descriptor).st_size - start)
         data = stream.read(_IN_MEMORY)
         if len(data) < _IN_MEMORY:
             return Held(data)
@@ -91,11 +94,13 @@ def hold(stream: BinaryIO) -> Held:
 
 def spool(stream: IO[bytes], begun: bytes = b"") -> Held:
     """Return what is left of a stream, behind what has been read of it, in a temporary file."""
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the value
-    file.write(begun)
-    shutil.copyfileobj(stream, file, _PART)
-    file.flush()
-    return Held(file=file, length=file.tell())
+    with tempfile.TemporaryFile() as file:
+        file.write(begun)
+        shutil.copyfileobj(stream, file, _PART)
+        file.flush()
+        held = Held(descriptor=os.dup(file.fileno()), length=file.tell())
+    weakref.finalize(held, os.close, held.descriptor)
+    return held
 
 
 def _is_file(stream: BinaryIO) -> bool:
