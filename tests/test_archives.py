@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -262,3 +263,14 @@ def test_an_archive_that_is_not_taken_apart_says_so(here: Path) -> None:
     saved(here / "m.npz", a=grey())
     with pytest.raises(InputError, match=r"name one of its arrays, as maps\.npz:name"):
         Source("m.npz").read_header(None)
+
+
+def test_an_archive_does_not_fill_the_disk(
+    poolcli: Run, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(here / "m.npz", packed=True, a=LARGE)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10_000_000))
+    ran = poolcli("run", "m.npz", "-s", "max:2", "--memory", MEMORY, "-q")
+    assert ran.status == 1
+    assert ran.err.startswith("error: m.npz:a: it takes 18 MiB of temporary files, of which ")
+    assert tree(here / "pooled") == []

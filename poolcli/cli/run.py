@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from poolcli.cli import console, options
+from poolcli.cli.manual import Manual
 from poolcli.cli.reporting import Reporter
 from poolcli.errors import UsageError
 from poolcli.files.formats import PNG_LEVEL, QUALITY, Encoding
@@ -24,7 +25,37 @@ if TYPE_CHECKING:
 _STDIN = _STDOUT = "-"
 
 
-@click.command("run")
+_SECTIONS = {
+    "The chain": ("specs", "recipe_file", "preset"),
+    "Inputs": ("recursive", "globs", "list_name", "null", "shard", "layout", "max_pixels"),
+    "Results": (
+        "output", "save", "file_format", "template", "dtype", "png_level", "quality", "sheet",
+    ),
+    "The run": ("jobs", "memory", "force", "resume", "fail_fast", "dry_run"),
+    "What is said": ("as_json", "quiet", "debug"),
+}  # fmt: skip
+_EXAMPLES = (
+    (
+        "A truck after one and after two max pools, and a sheet of both:",
+        "poolcli run truck.png -s max:2 -s max:2 --sheet sheet.png",
+    ),
+    (
+        "All arrays of a folder, the last stage's results only:",
+        "poolcli run maps -s avg:3,stride=2,pad=same -o out --save last",
+    ),
+    (
+        "A tree of folders, gone on with where an earlier run was stopped:",
+        "poolcli run -r . --glob '*.png' -s max:2 -o halves --resume",
+    ),
+    (
+        "Whatever another program finds, one of eight shares of it:",
+        "find maps -type f -print0 | poolcli run --files-from - -0 --shard 1/8 -s blur",
+    ),
+    ("In a pipe:", "poolcli run - -s max:2 -o - < in.png > out.png"),
+)
+
+
+@click.command("run", cls=Manual, sections=_SECTIONS, examples=_EXAMPLES)
 @click.argument("inputs", metavar="INPUT...", nargs=-1)
 @options.stages
 @options.recipe
@@ -120,6 +151,7 @@ _STDIN = _STDOUT = "-"
 @click.option(
     "--png-level",
     type=click.IntRange(0, 9),
+    metavar="0-9",
     default=PNG_LEVEL,
     show_default=True,
     help="How hard PNGs are compressed.",
@@ -127,6 +159,7 @@ _STDIN = _STDOUT = "-"
 @click.option(
     "--quality",
     type=click.IntRange(1, 100),
+    metavar="1-100",
     default=QUALITY,
     show_default=True,
     help="Quality of JPEGs.",
@@ -166,14 +199,17 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
     quiet: bool,
     debug: bool,
 ) -> int:
-    """Pool images and .npy arrays through a chain of stages.
+    """Pool images and arrays, and save what each stage gives.
 
-    INPUT is a file, a folder, or - for standard input.
+    INPUT is an image, an .npy array, an .npz archive or one array of it (maps.npz:name), a folder,
+    or - for standard input. Of a folder, files of known suffixes are read, in the order of their
+    names' bytes; hidden ones and the output folder are left out; results mirror the tree.
 
-    \b
-    poolcli run truck.png -s max:2 -s max:2 --sheet sheet.png
-    poolcli run maps/*.npy -s avg:3,stride=2,pad=same -o out --save last
-    poolcli run - -s max:2 -o - < in.png > out.png
+    A stage is an operation and its window, as max:2 (2×2, stride 2), avg:3,stride=2,pad=same,
+    avg:global or avg,out=7x7; poolcli ops lists operations and what they take.
+
+    A result is whole or absent, and nothing is replaced without --force. A run of several inputs
+    notes in DIR/.poolcli what each result was made from, which is what --resume goes by.
     """
     from poolcli import batch
     from poolcli.files import discovery

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from poolcli.cli import console, options
+from poolcli.cli.manual import Manual
 from poolcli.errors import InputError, PlanError, PoolError, UsageError
 from poolcli.layouts import layout_advice
 from poolcli.plan import plan_chain
@@ -24,7 +25,23 @@ if TYPE_CHECKING:
 _SHAPE = re.compile(r"[0-9]{1,12}(?:[x,X×][0-9]{1,12})*")
 
 
-@click.command("shape")
+_SECTIONS = {
+    "The chain": ("specs", "recipe_file", "preset"),
+    "The input": ("layout", "dtype"),
+    "What is printed": ("forms",),
+}
+_EXAMPLES = (
+    ("One pooling layer, and what comes of it:", "poolcli shape 3x224x224 -s max:3,stride=2,pad=1"),
+    ("A network that is known by name:", "poolcli shape 3x224x224 --preset vgg16"),
+    (
+        "A layer as PyTorch prints it, every formula with its numbers:",
+        'poolcli shape 1x224x224x3 --layout NHWC -s "AvgPool2d(2)" --explain',
+    ),
+    ("A picture's own shape, for another program:", "poolcli shape truck.png -s max:2*3 --json"),
+)
+
+
+@click.command("shape", cls=Manual, sections=_SECTIONS, examples=_EXAMPLES)
 @click.argument("target", metavar="SHAPE|FILE")
 @options.stages
 @options.recipe
@@ -52,14 +69,12 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
     forms: tuple[str, ...],
     debug: bool,  # noqa: ARG001 - main looks for it
 ) -> int:
-    """Work out shapes, receptive fields and costs, without touching a pixel.
+    """Work out shapes, receptive fields and costs without data.
 
     SHAPE is numbers joined by x, as 3x224x224; of a FILE only the header is read.
 
-    \b
-    poolcli shape 3x224x224 -s max:3,stride=2,pad=1 -s avg:global
-    poolcli shape 3x224x224 --preset vgg16
-    poolcli shape 1x224x224x3 --layout NHWC -s "AvgPool2d(2)" --explain
+    The table says of each stage which shape comes out, what one of its elements sees of the input
+    (receptive field), how far apart the fields of neighbours lie (jump), and what it costs.
     """
     if len(set(forms)) > 1:
         raise UsageError(f"{' and '.join(f'--{form}' for form in forms)} contradict each other")

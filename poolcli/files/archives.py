@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, BinaryIO, Final
 
 from poolcli.errors import InputError
-from poolcli.files.streams import Held, spool
+from poolcli.files.streams import Held, require_room, spool
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -68,6 +68,7 @@ def opened_member(stream: BinaryIO, name: str, *, anywhere: bool = False) -> Ite
 def _held(stream: BinaryIO, member: zipfile.ZipInfo, inflating: IO[bytes]) -> Held:
     """Return a member's bytes where they lie in the archive, or inflated, their checksum right."""
     if member.compress_type != zipfile.ZIP_STORED:
+        require_room(member.file_size)
         return spool(inflating)
     while inflating.read(_PART):
         pass
@@ -75,6 +76,7 @@ def _held(stream: BinaryIO, member: zipfile.ZipInfo, inflating: IO[bytes]) -> He
         descriptor = stream.fileno()
     except io.UnsupportedOperation:
         # It came through a pipe.
+        require_room(member.file_size)
         inflating.seek(0)
         return spool(inflating)
     stream.seek(member.header_offset)

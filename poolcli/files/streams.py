@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, BinaryIO, Final
 
 from poolcli.errors import InputError
+from poolcli.memory import in_words
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -101,6 +102,23 @@ def spool(stream: IO[bytes], begun: bytes = b"") -> Held:
         held = Held(descriptor=os.dup(file.fileno()), length=file.tell())
     weakref.finalize(held, os.close, held.descriptor)
     return held
+
+
+def require_room(size: int) -> None:
+    """Refuse what would fill the disk of temporary files.
+
+    Raises
+    ------
+    InputError
+        If there are not so many bytes free.
+    """
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise InputError(
+            f"it takes {in_words(size)} of temporary files, of which {folder} has room for "
+            f"{in_words(free)}: set TMPDIR to another folder, or raise --memory"
+        )
 
 
 def _is_file(stream: BinaryIO) -> bool:
