@@ -48,8 +48,8 @@ _EXAMPLES = (
         "poolcli run -r . --glob '*.png' -s max:2 -o halves --resume",
     ),
     (
-        "Whatever another program finds, one of eight shares of it:",
-        "find maps -type f -print0 | poolcli run --files-from - -0 --shard 1/8 -s blur",
+        "Whatever another program finds, one of three shares of it:",
+        "find maps -print0 | poolcli run --files-from - -0 --shard 1/3 -s blur",
     ),
     ("In a pipe:", "poolcli run - -s max:2 -o - < in.png > out.png"),
 )
