@@ -240,8 +240,10 @@ def test_a_line_of_a_list_that_is_missing_is_one_failed_input(poolcli: Run, here
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 30])
 def test_shards_together_are_the_list_and_no_input_is_in_two(count: int) -> None:
     sources = [Source(f"{number}.png") for number in range(20)]
-    shares = [shard(sources, index, count) for index in range(1, count + 1)]
+    shares = [shard(sources, index, count)[0] for index in range(1, count + 1)]
     assert sorted((s for share in shares for s in share), key=sources.index) == sources
+    for index, share in enumerate(shares, start=1):
+        assert set(share) ^ set(shard(sources, index, count)[1]) == set(sources)
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 

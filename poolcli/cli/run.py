@@ -245,12 +245,11 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
         raise UsageError(f"-o - takes one input, not {len(found.sources)}")
     if found.passed_over and not quiet:
         console.note(f"{found.passed_over} files of no known kind passed over")
-    mine = discovery.shard(found.sources, *shard) if shard else found.sources
+    mine, others = discovery.shard(found.sources, *(shard or (1, 1)))
     if shard and not mine:
         console.note(f"shard {shard[0]}/{shard[1]} of {len(found.sources)} inputs is empty")
         return 0
     earlier = batch.Earlier.read(request.output) if resume and request.output else None
-    others = [source for source in found.sources if source not in set(mine)] if shard else []
     prepared = batch.prepare(mine, chain, request, others=others, earlier=earlier)
     making = batch.making(chain, request)
     with ExitStack() as stack:

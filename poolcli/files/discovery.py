@@ -94,13 +94,18 @@ def named(word: str) -> Source:
     return sources[0]
 
 
-def shard(sources: Sequence[Source], index: int, count: int) -> tuple[Source, ...]:
-    """Return the share ``index`` of ``count``, from 1: every ``count``-th source, in order.
+def shard(
+    sources: Sequence[Source], index: int, count: int
+) -> tuple[tuple[Source, ...], tuple[Source, ...]]:
+    """Return the share ``index`` of ``count``, from 1: every ``count``-th source; and the others.
 
-    >>> [source.name for source in shard([Source(name) for name in "abcde"], 2, 3)]
-    ['b', 'e']
+    >>> mine, others = shard([Source(name) for name in "abcde"], 2, 3)
+    >>> [source.name for source in mine], [source.name for source in others]
+    (['b', 'e'], ['a', 'c', 'd'])
     """
-    return tuple(sources[index - 1 :: count])
+    places = range(index - 1, len(sources), count)
+    others = (source for place, source in enumerate(sources) if place not in places)
+    return tuple(sources[place] for place in places), tuple(others)
 
 
 def read_list(name: str, stdin: BinaryIO | None, *, null: bool) -> list[str]:
