@@ -54,6 +54,7 @@ def prepare(
     rivals = [source for source in others if _name_key(source, options.template) in sharing]
     jobs = [*prepared, *map(planner.prepared, rivals)]
     inputs = [source.path for source in (*sources, *others) if source.path]
+    inputs += [Path(path) for stage in chain for path in stage.files]
     planned = [job for job in jobs if isinstance(job, Job)]
     _check_names(planned, inputs, len(sources) + len(others), options, earlier)
     return prepared
