@@ -64,7 +64,7 @@ def test_the_readme_shows_what_a_command_prints(command: str, shown: str, folder
 
 def plain_commands() -> list[str]:
     lines = [line for block in blocks("sh") for line in block.splitlines()]
-    return [line for line in lines if line.startswith("poolcli ")]
+    return [line for line in lines if line.startswith(("poolcli ", "find "))]
 
 
 @pytest.mark.parametrize("command", plain_commands())
