@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.conftest import Ran, python, save, tree
+from tests.conftest import Ran, Run, environment, grey, python, save, tree
 
 LIMITED = """
 import resource, sys
@@ -41,3 +44,42 @@ def test_of_a_result_that_there_is_no_room_for_nothing_is_left(here: Path, kind:
         "1 of 2 inputs failed: a.png",
     ]
     assert tree(here / "pooled") == [f"b.1-relu.{kind}"]
+
+
+LEFT_EARLY = """
+import os, sys, threading
+from poolcli.batch.record import Record
+from poolcli.cli.main import main
+from poolcli.files import images
+ended, write, close = threading.Event(), images.write, Record.close
+def write_late(stream, array, *more):
+    if array.shape == (4, 4):
+        assert ended.wait(20)
+    write(stream, array, *more)
+def close_and_open_another(record):
+    close(record)
+    os.open(os.devnull, os.O_RDWR)
+    ended.set()
+images.write, Record.close = write_late, close_and_open_another
+main(sys.argv[1:])
+"""
+
+
+def test_what_is_written_after_the_reader_has_left_is_not_lost_on_resume(
+    poolcli: Run, here: Path
+) -> None:
+    """An input is in work while the run ends: a result without a line would be in the way."""
+    names = [save(here / f"{name}.png", grey()).name for name in "acd"]
+    names.insert(1, save(here / "b.png", grey(8, 8)).name)
+    command = ["run", *names, "-s", "max:2", "-j", "2", "-q"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-c", LEFT_EARLY, *command, "--json"],
+        stdout=writer, stderr=subprocess.PIPE, cwd=here, env=environment(), timeout=60, check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert done.stderr == b""
+    ran = poolcli(*command, "--resume")
+    assert (ran.status, ran.err) == (0, "")
+    assert len(tree(here / "pooled")) == 4

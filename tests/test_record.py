@@ -12,6 +12,7 @@ import pytest
 
 from poolcli.batch import record
 from poolcli.batch.record import Earlier, Record
+from poolcli.errors import OutputError
 from poolcli.files import atomic
 from tests.conftest import Ran, Run, colour, grey, pixels, save, tree
 
@@ -371,3 +372,16 @@ def test_fail_fast_begins_nothing_after_a_failure(poolcli: Run, here: Path, jobs
     (here / names[2]).unlink()
     poolcli("run", *names[:2], *names[3:], "-s", "max:2", "--resume", "-q")
     assert len(tree(here / "pooled")) == 59
+
+
+def test_what_is_noted_after_the_end_goes_into_no_other_file(here: Path) -> None:
+    save(here / "pooled/a.npy", grey())
+    ended = Record.begin(here / "pooled", {"chain": []})
+    ended.close()
+    with (here / "mine").open("wb") as other, (here / "pooled/a.npy").open("rb") as result:
+        assert other.fileno() > 0
+        with pytest.raises(OutputError, match="is closed"):
+            ended.add(here / "pooled/a.npy", result, None)
+        ended.give_up(here / "pooled/a.npy")
+    assert (here / "mine").read_bytes() == b""
+    assert Earlier.read(here / "pooled").entries == {}

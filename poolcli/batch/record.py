@@ -207,8 +207,14 @@ class Record:
         return cls(output, descriptor)
 
     def close(self) -> None:
-        """End it: whoever comes next may put it together with others."""
-        os.close(self._descriptor)
+        """End it: whoever comes next may put it together with others.
+
+        Inputs that are still in work, because the run is ended early, note nothing any more, and
+        so write nothing: by then another file may have the descriptor.
+        """
+        with self._lock:
+            descriptor, self._descriptor = self._descriptor, -1
+        os.close(descriptor)
 
     def add(self, path: Path, result: BinaryIO, source: Facts | None) -> None:
         """Note a result that is whole, but has not taken its name yet."""
@@ -223,14 +229,16 @@ class Record:
             self._add({"result": _key(self._output, path), "sha256": None, "source": None})
 
     def _add(self, facts: Facts) -> None:
+        folder = self._output / names.RECORD
         with self._lock:
+            if self._descriptor < 0:
+                raise OutputError(f"the record {folder} is closed: the run has come to its end")
             end = os.lseek(self._descriptor, 0, os.SEEK_END)
             try:
                 _write(self._descriptor, facts)
             except OSError as error:
                 with suppress(OSError):
                     os.ftruncate(self._descriptor, end)
-                folder = self._output / names.RECORD
                 raise OutputError(
                     f"the record {folder} can't be written: {_reason(error)}"
                 ) from error
