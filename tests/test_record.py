@@ -12,6 +12,7 @@ import pytest
 
 from poolcli.batch import record
 from poolcli.batch.record import Earlier, Record
+from poolcli.errors import OutputError
 from poolcli.files import atomic
 from tests.conftest import Ran, Run, colour, grey, pixels, save, tree
 
@@ -371,3 +372,69 @@ def test_fail_fast_begins_nothing_after_a_failure(poolcli: Run, here: Path, jobs
     (here / names[2]).unlink()
     poolcli("run", *names[:2], *names[3:], "-s", "max:2", "--resume", "-q")
     assert len(tree(here / "pooled")) == 59
+
+
+def test_what_is_noted_after_the_end_goes_into_no_other_file(here: Path) -> None:
+    save(here / "pooled/a.npy", grey())
+    ended = Record.begin(here / "pooled", {"chain": []})
+    ended.close()
+    with (here / "mine").open("wb") as other, (here / "pooled/a.npy").open("rb") as result:
+        assert other.fileno() > 0
+        with pytest.raises(OutputError, match="is closed"):
+            ended.add(here / "pooled/a.npy", result, None)
+        ended.give_up(here / "pooled/a.npy")
+    assert (here / "mine").read_bytes() == b""
+    assert Earlier.read(here / "pooled").entries == {}
+
+
+def test_what_another_process_wrote_counts_although_it_was_given_up_here(here: Path) -> None:
+    """Two runs of the same inputs at once: whoever comes second gives a result up."""
+    path = save(here / "pooled/a.npy", grey())
+    for winner in (0, 1):
+        both = [Record.begin(here / "pooled", {"chain": [winner]}) for _ in range(2)]
+        with path.open("rb") as result:
+            both[winner].add(path, result, {"size": 1})
+            both[1 - winner].add(path, result, {"size": 2})
+        both[1 - winner].give_up(path)
+        for one in both:
+            one.close()
+        assert Earlier.read(here / "pooled").entries["a.npy"].source == {"size": 1}
+        for _ in range(2):
+            Record.begin(here / "pooled", {}).close()
+            assert Earlier.read(here / "pooled").entries["a.npy"].source == {"size": 1}
+
+
+def test_a_result_given_up_is_what_it_was_before(here: Path) -> None:
+    path = save(here / "pooled/a.npy", grey())
+    for size in (1, 2, 3):
+        run = Record.begin(here / "pooled", {})
+        with path.open("rb") as result:
+            run.add(path, result, {"size": size})
+        if size > 1:
+            run.give_up(path)
+        run.close()
+        assert Earlier.read(here / "pooled").entries["a.npy"].source == {"size": 1}
+
+
+def test_the_last_of_several_processes_to_write_a_result_is_believed(here: Path) -> None:
+    """One process takes over old lines, goes on for long, and is the last to end."""
+    path = save(here / "pooled/a.npy", grey())
+
+    def add(run: Record, size: int, name: str = "a.npy") -> None:
+        with path.open("rb") as result:
+            run.add(here / "pooled" / name, result, {"size": size})
+
+    old = Record.begin(here / "pooled", {})
+    add(old, 1)
+    old.close()
+    long = Record.begin(here / "pooled", {})
+    (of_long,) = (here / "pooled/.poolcli").iterdir()
+    short = Record.begin(here / "pooled", {})
+    add(short, 2)
+    short.close()
+    add(long, 7, "b.npy")
+    long.close()
+    os.utime(of_long, ns=(2**62, 2**62))
+    for _ in range(3):
+        assert Earlier.read(here / "pooled").entries["a.npy"].source == {"size": 2}
+        Record.begin(here / "pooled", {}).close()

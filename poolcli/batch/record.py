@@ -17,6 +17,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
+from time import time_ns
 from typing import IO, Any, BinaryIO, Final
 
 from poolcli import __version__
@@ -39,6 +40,8 @@ class Entry:
     run: Facts
     source: Facts
     sha256: str
+    noted: int = 0
+    """When, in nanoseconds: of several processes' entries of a result the last one counts."""
 
 
 def making(chain: Chain, options: Options) -> Facts:
@@ -207,15 +210,22 @@ class Record:
         return cls(output, descriptor)
 
     def close(self) -> None:
-        """End it: whoever comes next may put it together with others."""
-        os.close(self._descriptor)
+        """End it: whoever comes next may put it together with others.
+
+        Inputs that are still in work, because the run is ended early, note nothing any more, and
+        so write nothing: by then another file may have the descriptor.
+        """
+        with self._lock:
+            descriptor, self._descriptor = self._descriptor, -1
+        os.close(descriptor)
 
     def add(self, path: Path, result: BinaryIO, source: Facts | None) -> None:
         """Note a result that is whole, but has not taken its name yet."""
         result.flush()
         result.seek(0)
         key = _key(self._output, path)
-        self._add({"result": key, "sha256": _digest(result), "source": source})
+        facts = {"result": key, "sha256": _digest(result), "source": source}
+        self._add({**facts, "noted_ns": time_ns()})
 
     def give_up(self, path: Path) -> None:
         """Note that a result did not take its name after all, which may be somebody else's."""
@@ -223,14 +233,16 @@ class Record:
             self._add({"result": _key(self._output, path), "sha256": None, "source": None})
 
     def _add(self, facts: Facts) -> None:
+        folder = self._output / names.RECORD
         with self._lock:
+            if self._descriptor < 0:
+                raise OutputError(f"the record {folder} is closed: the run has come to its end")
             end = os.lseek(self._descriptor, 0, os.SEEK_END)
             try:
                 _write(self._descriptor, facts)
             except OSError as error:
                 with suppress(OSError):
                     os.ftruncate(self._descriptor, end)
-                folder = self._output / names.RECORD
                 raise OutputError(
                     f"the record {folder} can't be written: {_reason(error)}"
                 ) from error
@@ -249,7 +261,8 @@ def _lines(entries: Mapping[str, Entry]) -> Iterator[Facts]:
         if entry.run != run:
             run = entry.run
             yield {"run": run}
-        yield {"result": path, "sha256": entry.sha256, "source": entry.source}
+        facts = {"result": path, "sha256": entry.sha256, "source": entry.source}
+        yield {**facts, "noted_ns": entry.noted}
 
 
 def _is_dead(path: Path, stack: ExitStack) -> bool:
@@ -300,19 +313,34 @@ def _entries(contents: Iterable[bytes]) -> dict[str, Entry]:
     """Return the last entry of each result."""
     found: dict[str, Entry] = {}
     for content in contents:
-        run: Facts = {}
-        for line in content.splitlines():
-            try:
-                facts = json.loads(line)
-                if "run" in facts:
-                    run = dict(facts["run"])
-                else:
-                    path, digest = str(facts["result"]), facts["sha256"]
-                    found.pop(path, None)
-                    if digest is not None:
-                        found[path] = Entry(run, dict(facts["source"] or {}), str(digest))
-            except (ValueError, TypeError, KeyError, RecursionError):
+        for path, entry in _entries_of_one(content).items():
+            if path not in found or found[path].noted <= entry.noted:
+                found[path] = entry
+    return found
+
+
+def _entries_of_one(content: bytes) -> dict[str, Entry]:
+    """Return the last entry of each result in a file of the record, but for those given up."""
+    found: dict[str, Entry] = {}
+    before: dict[str, Entry | None] = {}
+    run: Facts = {}
+    for line in content.splitlines():
+        try:
+            facts = json.loads(line)
+            if "run" in facts:
+                run = dict(facts["run"])
                 continue
+            path, digest = str(facts["result"]), facts["sha256"]
+            noted, source = int(facts.get("noted_ns", 0)), dict(facts["source"] or {})
+        except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
+            continue
+        current = found.pop(path, None)
+        if digest is not None:
+            found[path] = Entry(run, source, str(digest), noted)
+            before[path] = current
+        elif (current := before.pop(path, None)) is not None:
+            # What was noted of the file under this name still holds.
+            found[path] = current
     return found
 
 

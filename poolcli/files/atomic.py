@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import itertools
 import os
 import re
@@ -42,7 +43,7 @@ def writing(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
         raise _unwritable(path, error) from error
     _open_temporaries.add(temporary)
     try:
-        with open(descriptor, "w+b") as stream:  # noqa: PTH123 - from a descriptor
+        with _Checked(io.FileIO(descriptor, "r+")) as stream:
             yield stream
         _publish(temporary, path, replace=replace)
     except OSError as error:
@@ -51,6 +52,17 @@ def writing(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
         with suppress(OSError):
             temporary.unlink()
         _open_temporaries.discard(temporary)
+
+
+class _Checked(io.BufferedRandom):
+    """A file that tells nobody its descriptor.
+
+    Pillow's encoders would write to it themselves, and take the half that went onto a full disk for
+    the whole.
+    """
+
+    def fileno(self) -> int:
+        raise io.UnsupportedOperation("written through Python alone")
 
 
 def check_writable(folder: Path) -> None:
