@@ -1,4 +1,4 @@
-"""Defects that the fuzzer (``python -m tests.fuzz``) found, each with a small case that shows it."""
+"""Defects that the fuzzer (``python -m tests.fuzz``) found, each with a case that shows it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from poolcli.errors import InputError
+from poolcli.errors import InputError, SpecError
 from poolcli.files import arrays
+from poolcli.stages import Stage
 from tests.conftest import Run
 from tests.test_arrays import header_of, npy
 
@@ -45,3 +46,27 @@ def test_a_date_that_ends_the_process_within_numpy_never_reaches_it(
 def test_dtypes_that_are_not_plain_are_refused_unread(descr: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         arrays.read_header(io.BytesIO(npy(header_of(descr), bytes(64), 2)))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        "MaxPool2d(1000000000000)",
+        f"MaxPool2d({BEYOND_DECIMAL})",
+        "MaxPool2d(2, padding=(0, 99999999999999))",
+        "AvgPool2d(2, divisor_override=1000000000000)",
+        "AdaptiveAvgPool2d((None, 1000000000000))",
+        f"Conv2d(3, {BEYOND_DECIMAL}, 1)",
+        "Upsample(scale_factor=1e300)",
+        f"LPPool2d({BEYOND_DECIMAL}, 2)",
+        f"LPPool2d(1{'0' * 400}, 2)",
+    ],
+)
+def test_a_layers_numbers_are_no_longer_than_a_specs(layer: str) -> None:
+    with pytest.raises(SpecError, match=r"12 digits|a number above 0"):
+        Stage.parse(layer)
+
+
+@pytest.mark.parametrize("layer", ["MaxPool2d(999999999999)", "LPPool2d(1e300, 2)"])
+def test_a_layers_largest_numbers_print_and_parse_again(layer: str) -> None:
+    assert Stage.parse(str(Stage.parse(layer))) == Stage.parse(layer)
