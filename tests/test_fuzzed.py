@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from poolcli.errors import InputError, SpecError
-from poolcli.files import arrays
+from poolcli.files import arrays, weights
+from poolcli.plan import plan
 from poolcli.stages import Stage
 from tests.conftest import Run
 from tests.test_arrays import header_of, npy
@@ -70,3 +71,11 @@ def test_a_layers_numbers_are_no_longer_than_a_specs(layer: str) -> None:
 @pytest.mark.parametrize("layer", ["MaxPool2d(999999999999)", "LPPool2d(1e300, 2)"])
 def test_a_layers_largest_numbers_print_and_parse_again(layer: str) -> None:
     assert Stage.parse(str(Stage.parse(layer))) == Stage.parse(layer)
+
+
+@pytest.mark.parametrize("name", ["a\0.npy", "a\ud800.npy"])
+def test_a_name_that_no_file_can_have_is_an_error_of_its_spec(name: str) -> None:
+    with pytest.raises(SpecError, match=r"stage 1 \(conv,weights=a"):
+        plan((3, 4, 4), f"conv,weights={name}")
+    with pytest.raises(SpecError, match=r"^a"):
+        weights.load(name)
