@@ -198,7 +198,11 @@ class Sliding(Window):
         if self.spacing <= self.length:
             # Padding is smaller than a window, so that one of its positions meets the input.
             return False
-        return any(not self.present(index) for index in range(self.output))
+        # Else the first position that is no longer before the input steps over it, which is so
+        # where (i·step - begin) mod spacing is the length or more. There may be 10^12 windows.
+        over = self.spacing - self.length
+        below = _sum_of_floors(self.output, self.step, -self.begin, self.spacing)
+        return _sum_of_floors(self.output, self.step, over - self.begin, self.spacing) > below
 
     @property
     def is_identity(self) -> bool:
@@ -401,6 +405,26 @@ def _clip(positions: range, low: int, high: int) -> range:
     first = max(0, _ceil_div(low - positions.start, positions.step))
     last = min(len(positions), _ceil_div(high - positions.start, positions.step))
     return positions[first:last] if first < last else range(0)
+
+
+def _sum_of_floors(count: int, slope: int, offset: int, divisor: int) -> int:
+    """Return the sum of floor((slope·i + offset) / divisor) over i from 0 up to ``count``.
+
+    As many steps as Euclid's algorithm takes: Graham, Knuth & Patashnik, "Concrete Mathematics",
+    section 3.5.
+
+    >>> _sum_of_floors(4, 3, 1, 5), sum((3 * i + 1) // 5 for i in range(4))
+    (3, 3)
+    """
+    total = 0
+    while count > 0:
+        whole, slope = divmod(slope, divisor)
+        more, offset = divmod(offset, divisor)
+        total += whole * (count * (count - 1) // 2) + more * count
+        # What is left counts the points of a grid below a line; turn the grid by its diagonal.
+        count, offset = divmod(slope * count + offset, divisor)
+        slope, divisor = divisor, slope
+    return total
 
 
 def output_length(padded: int, extent: int, stride: int) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from poolcli.errors import InputError, SpecError
+from poolcli.errors import InputError, PlanError, SpecError
 from poolcli.files import arrays, weights
 from poolcli.plan import plan
 from poolcli.stages import Stage
@@ -79,3 +79,13 @@ def test_a_name_that_no_file_can_have_is_an_error_of_its_spec(name: str) -> None
         plan((3, 4, 4), f"conv,weights={name}")
     with pytest.raises(SpecError, match=r"^a"):
         weights.load(name)
+
+
+@pytest.mark.parametrize(("pad", "empty"), [(119999999988, False), (119999999982, True)])
+def test_as_many_windows_as_a_spec_can_ask_for_are_planned_at_once(pad: int, empty: bool) -> None:
+    spec = f"median:10000000000,stride=12,dilation=12,pad={pad}"
+    if not empty:
+        assert plan((6,), spec).output_shape == (10**10,)
+        return
+    with pytest.raises(PlanError, match="nothing but padding"):
+        plan((6,), spec)
