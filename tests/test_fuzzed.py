@@ -10,7 +10,7 @@ import pytest
 from poolcli.errors import InputError, PlanError, SpecError
 from poolcli.files import arrays, weights
 from poolcli.plan import plan
-from poolcli.stages import Stage
+from poolcli.stages import Chain, Stage
 from tests.conftest import Run
 from tests.test_arrays import header_of, npy
 
@@ -89,3 +89,10 @@ def test_as_many_windows_as_a_spec_can_ask_for_are_planned_at_once(pad: int, emp
         return
     with pytest.raises(PlanError, match="nothing but padding"):
         plan((6,), spec)
+
+
+@pytest.mark.parametrize("specs", [["max:1*1000", "relu"], ["max:1*1000"] * 100_000])
+def test_a_chain_of_more_stages_than_one_can_mean_is_refused(specs: list[str]) -> None:
+    with pytest.raises(SpecError, match="more than 1,000 stages in a chain"):
+        Chain.parse(*specs)
+    assert len(Chain.parse("max:1*999", "relu")) == 1000
