@@ -96,3 +96,27 @@ def test_a_chain_of_more_stages_than_one_can_mean_is_refused(specs: list[str]) -
     with pytest.raises(SpecError, match="more than 1,000 stages in a chain"):
         Chain.parse(*specs)
     assert len(Chain.parse("max:1*999", "relu")) == 1000
+
+
+@pytest.mark.parametrize(
+    ("shape", "spec", "said"),
+    [
+        ((10**12, 10**12), "max:1", r"^the map would have more elements than 64 bits can count"),
+        ((4,), "up:2*1000", r"^stage 61 \(up:2\): the map would have more"),
+        ((1,), "max,out=999999999999*2", None),
+        ((1, 1), "max,out=999999999999", r"stage 1 .*the map would have more"),
+        (
+            (1,),
+            "max:1,stride=999999999999*1000",
+            r"stage 2 .*its jump would be more pixels",
+        ),
+    ],
+)
+def test_what_more_than_64_bits_count_is_no_plan(
+    shape: tuple[int, ...], spec: str, said: str | None
+) -> None:
+    if said is None:
+        assert plan(shape, spec).output_shape == (10**12 - 1,)
+        return
+    with pytest.raises(PlanError, match=said):
+        plan(shape, spec)
