@@ -22,6 +22,45 @@ def _ceil_div(numerator: int, denominator: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """From where to where windows look, in numbers.
+
+    Window i looks at floor((i·factor + low) / divisor) up to floor((i·factor + high) / divisor).
+
+    >>> span = sliding(9, 3, 2, begin=1).span
+    >>> span.first(0), span.last(0), span.first(1), span.last(1)
+    (-1, 1, 1, 3)
+    """
+
+    factor: int
+    low: int
+    high: int
+    divisor: int = 1
+
+    def first(self, index: int) -> int:
+        """Return the first position of window ``index``."""
+        return (index * self.factor + self.low) // self.divisor
+
+    def last(self, index: int) -> int:
+        """Return the last position of window ``index``."""
+        return (index * self.factor + self.high) // self.divisor
+
+    def then(self, before: Span) -> Span | None:
+        """Return the span on the map before that one; None if no such numbers say it.
+
+        >>> sliding(6, 2, 2).span.then(enlarged(3, 2, linear=False).span)
+        Span(factor=1, low=0, high=0, divisor=1)
+        """
+        if self.divisor > 1 and before.factor > 1:
+            return None
+        low = self.low * before.factor + before.low * self.divisor
+        high = self.high * before.factor + before.high * self.divisor
+        factor, divisor = self.factor * before.factor, self.divisor * before.divisor
+        shared = gcd(factor, divisor)
+        return Span(factor // shared, low // shared, high // shared, divisor // shared)
+
+
+@dataclass(frozen=True, slots=True)
 class Window(ABC):
     """Windows bound to an axis: ``output`` of them over ``length`` input positions.
 
@@ -69,6 +108,11 @@ class Window(ABC):
     @abstractmethod
     def positions(self, index: int) -> range:
         """Input positions of window ``index``, those in the padding included."""
+
+    @property
+    def span(self) -> Span | None:
+        """From where to where windows look; None where their distance varies."""
+        return Span(1, 0, 0) if self.is_identity else None
 
     @abstractmethod
     def total_positions(self) -> int:
@@ -161,6 +205,10 @@ class Sliding(Window):
     def positions(self, index: int) -> range:
         start = index * self.step - self.begin
         return range(start, start + self.extent, self.spacing)
+
+    @property
+    def span(self) -> Span:
+        return Span(self.step, -self.begin, self.extent - 1 - self.begin)
 
     def total_positions(self) -> int:
         return self.output * self.size
@@ -307,6 +355,12 @@ class Enlarged(Window):
         first = (2 * index + 1 - self.factor) // (2 * self.factor)
         return range(first, first + 2)
 
+    @property
+    def span(self) -> Span:
+        if not self.linear:
+            return Span(1, 0, 0, self.factor)
+        return Span(1, (1 - self.factor) // 2, (1 + self.factor) // 2, self.factor)
+
     def needed(self, first: int, last: int) -> tuple[int, int]:
         low, high = self.positions(first)[0], self.positions(last - 1)[-1] + 1
         if self.linear:
@@ -388,6 +442,11 @@ class Undone(Window):
         first = _ceil_div(place - self.pooling.extent + 1, self.pooling.step)
         # Between windows that leave gaps: the one before.
         return range(min(first, last), last + 1)
+
+    @property
+    def span(self) -> Span:
+        begin, step = self.pooling.begin, self.pooling.step
+        return Span(1, begin + min(step - self.pooling.extent, 0), begin, step)
 
     def total_positions(self) -> int:
         return self.output * self.kernel

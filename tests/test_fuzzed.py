@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from time import process_time
 
 import pytest
 
 from poolcli.errors import InputError, PlanError, SpecError
 from poolcli.files import arrays, weights
 from poolcli.plan import plan
+from poolcli.report.explain import explain
+from poolcli.report.machine import plan_facts, to_json
 from poolcli.stages import Chain, Stage
 from tests.conftest import Run
 from tests.test_arrays import header_of, npy
@@ -120,3 +123,22 @@ def test_what_more_than_64_bits_count_is_no_plan(
         return
     with pytest.raises(PlanError, match=said):
         plan(shape, spec)
+
+
+@pytest.mark.parametrize(
+    ("specs", "field"),
+    [
+        (["up:2*6", "max:3,stride=1,pad=1*994"], (33,)),
+        (["up:3", "max:1,stride=2", "up:2", "max:1,stride=3"] * 250, (1,)),
+        (["max:3,stride=2,pad=1", "unpool"] * 500, (2001,)),
+        (["max:999999999999,stride=1,pad=499999999999*1000"], (999999999998001,)),
+    ],
+)
+def test_a_long_chain_is_explained_in_seconds(specs: list[str], field: tuple[int, ...]) -> None:
+    """Which took minutes when every stage went through all those before it."""
+    started = process_time()
+    worked_out = plan((8,), *specs)
+    assert worked_out.steps[-1].receptive_field == field
+    assert explain(worked_out).count("\nstage ") == len(worked_out.steps) == 1000
+    assert to_json(plan_facts(worked_out))
+    assert process_time() - started < 10
