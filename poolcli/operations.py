@@ -118,7 +118,7 @@ def path(text: str) -> str:
 
 def seed(text: str) -> int:
     """Read the seed of random draws."""
-    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
+    if not (text.isascii() and text.isdigit() and len(text) <= DIGITS):
         raise ValueError("a whole number from 0")
     return int(text)
 
@@ -127,12 +127,12 @@ def whole_number(text: str) -> int:
     """Read a whole number above 0, in plain digits."""
     if not (text.isascii() and text.isdigit()) or not text.strip("0"):
         raise ValueError("a whole number above 0")
-    if len(text) > _DIGITS:
-        raise ValueError(f"a whole number of at most {_DIGITS} digits")
+    if len(text) > DIGITS:
+        raise ValueError(f"a whole number of at most {DIGITS} digits")
     return int(text)
 
 
-_DIGITS: Final = 12
+DIGITS: Final = 12
 """Longer numbers are typing errors; no array has 10^12 elements along an axis."""
 
 

@@ -20,6 +20,9 @@ from poolcli.windows import Window
 SameRule = Literal["same-upper", "same-lower"]
 Placement = Literal["sliding", "global", "adaptive", "fractional", "enlarged", "none"]
 
+MOST_STAGES: Final = 1000
+"""A chain longer than this is a typing error."""
+
 PAD_MODES: Final[tuple[PadMode, ...]] = get_args(PadMode)
 
 
@@ -271,6 +274,10 @@ class Chain:
 
     stages: tuple[Stage, ...]
 
+    def __post_init__(self) -> None:
+        if len(self.stages) > MOST_STAGES:
+            raise SpecError(f"more than {MOST_STAGES:,} stages in a chain: leave some out")
+
     @classmethod
     def parse(cls, *specs: str) -> Chain:
         """Read a chain from specs, each of which may end in ``*N`` to stand for N stages.
@@ -284,6 +291,8 @@ class Chain:
 
         stages: list[Stage] = []
         for spec in specs:
+            if len(stages) > MOST_STAGES:
+                break  # which the chain refuses, before more stages than memory holds
             try:
                 stages += parse_repeated(spec)
             except SpecError as error:

@@ -1,0 +1,144 @@
+"""Defects that the fuzzer (``python -m tests.fuzz``) found, each with a case that shows it."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from time import process_time
+
+import pytest
+
+from poolcli.errors import InputError, PlanError, SpecError
+from poolcli.files import arrays, weights
+from poolcli.plan import plan
+from poolcli.report.explain import explain
+from poolcli.report.machine import plan_facts, to_json
+from poolcli.stages import Chain, Stage
+from tests.conftest import Run
+from tests.test_arrays import header_of, npy
+
+BEYOND_DECIMAL = "0x" + "f" * 5000
+"""Python reads it, but refuses to write it in decimal digits."""
+
+
+def test_a_length_of_thousands_of_digits_is_more_than_the_file_holds() -> None:
+    content = npy(header_of("'<f4'", f"({BEYOND_DECIMAL},)"))
+    with pytest.raises(InputError, match=r"promises more than 2\^64 bytes of elements, it holds 0"):
+        arrays.read_header(io.BytesIO(content))
+
+
+def test_a_date_that_ends_the_process_within_numpy_never_reaches_it(
+    process: Run, here: Path
+) -> None:
+    (here / "a.npy").write_bytes(npy(header_of("'<M8[s/0]'"), bytes(16)))
+    assert "can't be read" in process("shape", "a.npy", "-s", "max:1").error(1)
+
+
+@pytest.mark.parametrize(
+    ("descr", "said"),
+    [
+        ("[('a', '<M8[s/0]'), ('b', '<f4')]", r"one of its fields \(a, b\)"),
+        ("{'names': ['a'], 'formats': ['<f4'], 'offsets': [99999999999999999999]}", "can't be"),
+        ("{'a': ('<f4', 99999999999999999999)}", "can't be read"),
+        ("('<f4', (99999999999999999999,))", "can't be read"),
+        (f"('<f4', {BEYOND_DECIMAL})", "can't be read"),
+        ("[()]", "can't be read"),
+        ("[3]", "can't be read"),
+        ("3", "can't be read"),
+    ],
+)
+def test_dtypes_that_are_not_plain_are_refused_unread(descr: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        arrays.read_header(io.BytesIO(npy(header_of(descr), bytes(64), 2)))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        "MaxPool2d(1000000000000)",
+        f"MaxPool2d({BEYOND_DECIMAL})",
+        "MaxPool2d(2, padding=(0, 99999999999999))",
+        "AvgPool2d(2, divisor_override=1000000000000)",
+        "AdaptiveAvgPool2d((None, 1000000000000))",
+        f"Conv2d(3, {BEYOND_DECIMAL}, 1)",
+        "Upsample(scale_factor=1e300)",
+        f"LPPool2d({BEYOND_DECIMAL}, 2)",
+        f"LPPool2d(1{'0' * 400}, 2)",
+    ],
+)
+def test_a_layers_numbers_are_no_longer_than_a_specs(layer: str) -> None:
+    with pytest.raises(SpecError, match=r"12 digits|a number above 0"):
+        Stage.parse(layer)
+
+
+@pytest.mark.parametrize("layer", ["MaxPool2d(999999999999)", "LPPool2d(1e300, 2)"])
+def test_a_layers_largest_numbers_print_and_parse_again(layer: str) -> None:
+    assert Stage.parse(str(Stage.parse(layer))) == Stage.parse(layer)
+
+
+@pytest.mark.parametrize("name", ["a\0.npy", "a\ud800.npy"])
+def test_a_name_that_no_file_can_have_is_an_error_of_its_spec(name: str) -> None:
+    with pytest.raises(SpecError, match=r"stage 1 \(conv,weights=a"):
+        plan((3, 4, 4), f"conv,weights={name}")
+    with pytest.raises(SpecError, match=r"^a"):
+        weights.load(name)
+
+
+@pytest.mark.parametrize(("pad", "empty"), [(119999999988, False), (119999999982, True)])
+def test_as_many_windows_as_a_spec_can_ask_for_are_planned_at_once(pad: int, empty: bool) -> None:
+    spec = f"median:10000000000,stride=12,dilation=12,pad={pad}"
+    if not empty:
+        assert plan((6,), spec).output_shape == (10**10,)
+        return
+    with pytest.raises(PlanError, match="nothing but padding"):
+        plan((6,), spec)
+
+
+@pytest.mark.parametrize("specs", [["max:1*1000", "relu"], ["max:1*1000"] * 100_000])
+def test_a_chain_of_more_stages_than_one_can_mean_is_refused(specs: list[str]) -> None:
+    with pytest.raises(SpecError, match="more than 1,000 stages in a chain"):
+        Chain.parse(*specs)
+    assert len(Chain.parse("max:1*999", "relu")) == 1000
+
+
+@pytest.mark.parametrize(
+    ("shape", "spec", "said"),
+    [
+        ((10**12, 10**12), "max:1", r"^the map would have more elements than 64 bits can count"),
+        ((4,), "up:2*1000", r"^stage 61 \(up:2\): the map would have more"),
+        ((1,), "max,out=999999999999*2", None),
+        ((1, 1), "max,out=999999999999", r"stage 1 .*the map would have more"),
+        (
+            (1,),
+            "max:1,stride=999999999999*1000",
+            r"stage 2 .*its jump would be more pixels",
+        ),
+    ],
+)
+def test_what_more_than_64_bits_count_is_no_plan(
+    shape: tuple[int, ...], spec: str, said: str | None
+) -> None:
+    if said is None:
+        assert plan(shape, spec).output_shape == (10**12 - 1,)
+        return
+    with pytest.raises(PlanError, match=said):
+        plan(shape, spec)
+
+
+@pytest.mark.parametrize(
+    ("specs", "field"),
+    [
+        (["up:2*6", "max:3,stride=1,pad=1*994"], (33,)),
+        (["up:3", "max:1,stride=2", "up:2", "max:1,stride=3"] * 250, (1,)),
+        (["max:3,stride=2,pad=1", "unpool"] * 500, (2001,)),
+        (["max:999999999999,stride=1,pad=499999999999*1000"], (999999999998001,)),
+    ],
+)
+def test_a_long_chain_is_explained_in_seconds(specs: list[str], field: tuple[int, ...]) -> None:
+    """Which took minutes when every stage went through all those before it."""
+    started = process_time()
+    worked_out = plan((8,), *specs)
+    assert worked_out.steps[-1].receptive_field == field
+    assert explain(worked_out).count("\nstage ") == len(worked_out.steps) == 1000
+    assert to_json(plan_facts(worked_out))
+    assert process_time() - started < 10
