@@ -20,6 +20,7 @@ from poolcli.errors import InputError, OutputError, PlanError, PoolError, UsageE
 from poolcli.files import formats, names
 from poolcli.files.formats import Encoding
 from poolcli.files.inputs import MAX_PIXELS, Source
+from poolcli.files.metadata import Metadata, provenance
 from poolcli.layouts import layout_advice
 from poolcli.maps import Header
 from poolcli.plan import Plan, Step, plan_chain
@@ -338,8 +339,9 @@ def _pool_and_write(
     if job.in_parts:
         yield from _stream_and_write(job, options, threads)
         return
-    array = job.source.read(options.max_pixels)
+    array, metadata = job.source.read(options.max_pixels)
     _require_unchanged(job, array.shape, array.dtype.name)
+    yield from ((None, warning) for warning in metadata.warnings)
     results = {result.step.index: result for result in job.results}
     shown = [("input", array)] if job.sheet is not None else []
     asked = None if job.sheet is not None else set(results)
@@ -353,11 +355,13 @@ def _pool_and_write(
         if warning := _loss_warning(lost, step, asked=counted):
             yield None, warning
         if step.index in results:
-            yield from _write(results[step.index], saved, job.header.layout, options, stdout)
+            told = _telling(options, metadata, job, step.index)
+            yield from _write(results[step.index], saved, job.header.layout, told, stdout)
         if job.sheet is not None:
             shown.append((f"{step.index}  {step.spec}", saved))
     if job.sheet is not None:
-        yield from _write_sheet(job.sheet, shown, job, options)
+        told = _telling(options, Metadata(), job, len(job.plan.steps))
+        yield from _write_sheet(job.sheet, shown, job, told)
 
 
 def _stream_and_write(
@@ -402,6 +406,19 @@ def _stream_and_write(
         yield result.path, None
 
 
+def _telling(options: Options, metadata: Metadata, job: Job, index: int) -> Options:
+    """Return options by which a result carries its input's metadata, and says how it was made."""
+    words: list[str] = []
+    if options.layout is not None:
+        words += ["--layout", options.layout]
+    if options.dtype is not None:
+        words += ["--dtype", options.dtype]
+    stages = [step.stage for step in job.plan.steps[:index]]
+    software = provenance(job.source.file_name, stages, words)
+    carried = replace(metadata, software=software)
+    return replace(options, encoding=replace(options.encoding, metadata=carried))
+
+
 def _require_unchanged(job: Job, shape: tuple[int, ...], dtype: str) -> None:
     if shape != job.header.shape or dtype != job.header.dtype:
         raise InputError("it changed while it was read")
@@ -412,7 +429,7 @@ def _write(
 ) -> Iterator[tuple[Path | None, str | None]]:
     from poolcli.files import atomic
 
-    warning = None
+    warning = options.encoding.metadata.loss(result.format)
     if result.format != "npy":
         from poolcli.files.pictures import draw
 

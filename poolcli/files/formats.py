@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import ceil, prod, sqrt
 from typing import TYPE_CHECKING, Final
 
 from poolcli.errors import OutputError
+from poolcli.files.metadata import Metadata
 from poolcli.maps import Header
 
 if TYPE_CHECKING:
@@ -43,10 +44,14 @@ QUALITY: Final = 90
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How hard encoders try: PNG's level of compression from 0 to 9, a lossy format's quality."""
+    """How hard encoders try: PNG's level of compression from 0 to 9, a lossy format's quality.
+
+    ``metadata`` is what the result carries beside its pixels.
+    """
 
     png_level: int = PNG_LEVEL
     quality: int = QUALITY
+    metadata: Metadata = field(default_factory=Metadata)
 
 
 def of_suffix(suffix: str) -> str | None:
