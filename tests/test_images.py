@@ -457,10 +457,6 @@ def test_frames_that_became_equal_are_all_kept(poolcli: Run, here: Path, form: s
     frames = [Image.fromarray(frame) for frame in (colour(), colour(), colour())]
     frames[0].save(here / "a.tiff", save_all=True, append_images=frames[1:])
     ran = poolcli("run", "a.tiff", "-s", "max:2", "--format", form)
-    if form == "webp":
-        # Its encoder merges them, so it is refused rather than a frame lost.
-        assert "webp can't hold" in ran.error(1)
-        return
     assert ran.status == 0, ran.err
     (result,) = (here / "pooled").iterdir()
     assert both(result.read_bytes())[0].shape == (3, 2, 3, 3)

@@ -84,8 +84,8 @@ def holds(name: str, shape: tuple[int, ...], layout: str, dtype: str) -> bool:
     if max(shape[layout.index("H")], shape[layout.index("W")]) > _LONGEST_SIDES[name]:
         return False
     channels = shape[-1] if layout.endswith("C") else 1
-    if layout.startswith("N") and (name in ("webp", "jpg") or (name, dtype) == ("png", "uint16")):
-        # JPEG has no frames, WebP merges equal ones, and Pillow garbles those of 16-bit PNG.
+    if layout.startswith("N") and (name == "jpg" or (name, dtype) == ("png", "uint16")):
+        # JPEG has no frames, and Pillow garbles those of 16-bit PNG.
         return False
     if name == "jpg" and channels in (2, 4):
         return False

@@ -11,7 +11,7 @@ import io
 import re
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Final
@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, ImageSequence, PngImagePlugin, UnidentifiedImageError
 
 from poolcli.errors import InputError
-from poolcli.files import exif, png
+from poolcli.files import exif, png, webp
 from poolcli.files.exif import Exif
 from poolcli.files.formats import Encoding
 from poolcli.files.metadata import Metadata, sensible
@@ -105,6 +105,8 @@ def read(stream: BinaryIO, max_pixels: int) -> tuple[Array, Metadata]:
             return _pixels(image, facts), facts.metadata
         frames: list[Array] = []
         durations: list[float | None] = []
+        # A PNG may begin with a picture that is shown where animations are not.
+        still = image.info.get("default_image", False)
         for number, frame in enumerate(ImageSequence.Iterator(image), start=1):
             _refuse_dropped_bits(frame)
             if image.format == "TIFF" and _PLAIN.get(frame.mode) != facts.mode:
@@ -112,9 +114,10 @@ def read(stream: BinaryIO, max_pixels: int) -> tuple[Array, Metadata]:
             frames.append(_pixels(frame, facts))
             if frames[-1].shape != frames[0].shape:
                 raise InputError(f"frame {number} has another size than the first")
-            durations.append(frame.info.get("duration"))
-        timed = tuple(float(each or 0) for each in durations if any(durations))
-        return np.stack(frames), replace(facts.metadata, durations=timed, plays=_plays(image))
+            durations.append(None if still else float(frame.info.get("duration", 0)))
+            still = False
+        timed = replace(facts.metadata, durations=tuple(durations), plays=_plays(image))
+        return np.stack(frames), timed
 
 
 def write(
@@ -134,22 +137,53 @@ def write(
         frames = frames[..., 0]
     channels = frames.shape[-1] if frames.ndim == 4 else 1  # noqa: PLR2004 - N, H, W, C
     held = encoding.metadata.held_by(name, channels)
-    first, *rest = [Image.fromarray(np.ascontiguousarray(frame)) for frame in frames]
+    pictures = [Image.fromarray(np.ascontiguousarray(frame)) for frame in frames]
+    durations = held.durations if len(held.durations) == len(pictures) else ()
+    if name == "webp" and len(pictures) > 1:
+        _write_animation(stream, pictures, durations, held)
+        return
     options = {**_ENCODERS[name], **_carried(held, name)}
-    if rest:
-        options |= {"save_all": True, "append_images": rest}
+    if len(pictures) > 1:
+        options |= {"save_all": True, "append_images": pictures[1:]}
+        # A picture without a duration is shown where animations are not.
+        options["default_image"] = name == "png" and None in durations
     if name == "png":
         options["compress_level"] = encoding.png_level
     if name == "jpg":
         options["quality"] = encoding.quality
     if name == "tiff" and array.dtype.kind == "f":
         options["compression"] = "raw"  # Pillow can't deflate floats
-    first.save(stream, **options)
-    if name == "png" and len(held.durations) == len(frames) > 1:
-        png.set_delays(stream, held.durations)
+    pictures[0].save(stream, **options)
+    if name == "png" and durations:
+        png.set_delays(stream, [each for each in durations if each is not None])
     if name == "tiff" and (kept := _exif_for(held, name)).fields:
-        # Pillow, given them, would change types and letters.
+        # Pillow would change letters, and fails to compress a picture with EXIF's own directory.
         exif.append(stream, kept)
+
+
+def _write_animation(
+    stream: BinaryIO,
+    pictures: Sequence[Image.Image],
+    durations: Sequence[float | None],
+    held: Metadata,
+) -> None:
+    """Encode frames one by one as WebP, and join them."""
+    stills = []
+    for picture in pictures:
+        still = io.BytesIO()
+        picture.save(still, **_ENCODERS["webp"])
+        stills.append(still.getvalue())
+    kept = _exif_for(held, "webp")
+    joined = webp.animation(
+        stills,
+        pictures[0].size,
+        durations or [0] * len(stills),
+        alpha=pictures[0].has_transparency_data,
+        plays=held.plays,
+        icc=held.icc,
+        exif=kept.block() if kept.fields else None,
+    )
+    stream.write(joined)
 
 
 _ENCODERS: Final[dict[str, dict[str, Any]]] = {

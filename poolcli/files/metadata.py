@@ -42,8 +42,8 @@ class Metadata:
     """Dots an inch, across and down."""
     exif: bytes | None = None
     """An EXIF block without orientation, which has been applied; see :mod:`poolcli.files.exif`."""
-    durations: tuple[float, ...] = ()
-    """Milliseconds that each frame is shown."""
+    durations: tuple[float | None, ...] = ()
+    """Milliseconds that each frame is shown; None for one that stands in for all the others."""
     plays: int | None = None
     """How often the frames are played; 0 is for ever."""
     software: str = ""
