@@ -235,7 +235,7 @@ def test_a_file_as_standard_input_is_read_where_it_lies(here: Path) -> None:
         (source,) = find(["-"], stream).sources
         assert source.held is not None
         assert source.held.descriptor == stream.fileno()
-        assert np.array_equal(source.read(), LARGE)
+        assert np.array_equal(source.read()[0], LARGE)
         assert source.can_be_read_in_parts()
 
 

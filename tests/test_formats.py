@@ -52,7 +52,7 @@ def test_what_a_format_is_said_to_hold_comes_back_out_of_it(
     array = (np.arange(np.prod(shape)) * 3).reshape(shape).astype(dtype)
     stream = io.BytesIO()
     images.write(stream, array, layout, name)
-    found = images.read_pixels(stream, MAX_PIXELS).astype(float)
+    found = images.read(stream, MAX_PIXELS)[0].astype(float)
     if layout == "HWC" and shape[-1] == 1:
         array = array[..., 0]
     if name == "webp" and array.ndim != found.ndim:

@@ -10,6 +10,7 @@ import pytest
 from poolcli.errors import InputError, UsageError
 from poolcli.files.discovery import Search, find
 from poolcli.files.inputs import Source
+from poolcli.files.metadata import Metadata
 from tests.conftest import Run, colour, grey, save, tree
 
 
@@ -114,8 +115,10 @@ def test_standard_input_is_held_and_can_be_read_twice() -> None:
     assert source.path is None
     assert source.file_name == "stdin"
     assert source.read_header(None).shape == (2, 3)
-    assert source.read().tolist() == [[0, 1, 2], [3, 4, 5]]
-    assert source.read().tolist() == [[0, 1, 2], [3, 4, 5]]
+    for _ in range(2):
+        elements, metadata = source.read()
+        assert elements.tolist() == [[0, 1, 2], [3, 4, 5]]
+        assert metadata == Metadata()
 
 
 def test_inputs_that_cannot_be_read(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

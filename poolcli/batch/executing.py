@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -15,6 +15,7 @@ from poolcli.batch.record import Earlier, Facts, Record, source_facts
 from poolcli.errors import InputError, OutputError, PoolError
 from poolcli.files import formats
 from poolcli.files.formats import Encoding
+from poolcli.files.metadata import Metadata, provenance
 from poolcli.plan import Step
 
 if TYPE_CHECKING:
@@ -43,18 +44,32 @@ class _Writing:
         """Open a result for writing; without an error it is then noted, and takes its name."""
         from poolcli.files import atomic
 
-        replace = self.options.force or (self.earlier is not None and self.earlier.knows(path))
+        known = self.earlier is not None and self.earlier.knows(path)
+        may_replace = self.options.force or known
         noted = False
         try:
-            with atomic.writing(path, replace=replace) as stream:
+            with atomic.writing(path, replace=may_replace) as stream:
                 yield stream
                 if self.record is not None:
                     self.record.add(path, stream, self.source)
                     noted = True
         except OutputError:
-            if noted and self.record is not None and not replace:
+            if noted and self.record is not None and not may_replace:
                 self.record.give_up(path)
             raise
+
+    def telling(self, job: Job, metadata: Metadata, index: int) -> _Writing:
+        """Return one whose results carry metadata, and say how a stage's result was made."""
+        options = self.options
+        words: list[str] = []
+        if options.layout is not None:
+            words += ["--layout", options.layout]
+        if options.dtype is not None:
+            words += ["--dtype", options.dtype]
+        stages = [step.stage for step in job.plan.steps[:index]]
+        carried = replace(metadata, software=provenance(job.source.file_name, stages, words))
+        encoding = replace(options.encoding, metadata=carried)
+        return replace(self, options=replace(options, encoding=encoding))
 
 
 def execute(  # noqa: PLR0913 - an input, and what its results go through
@@ -107,8 +122,9 @@ def _pool_and_write(
     if job.in_parts:
         yield from _stream_and_write(job, target, on_read, threads)
         return
-    array = job.source.read(options.max_pixels)
+    array, metadata = job.source.read(options.max_pixels)
     _require_unchanged(job, array.shape, array.dtype.name)
+    yield from ((None, warning) for warning in metadata.warnings)
     results = {result.step.index: result for result in job.results}
     shown = [("input", array)] if job.sheet is not None else []
     asked = None if job.sheet is not None else set(results)
@@ -122,11 +138,13 @@ def _pool_and_write(
         if warning := _loss_warning(lost, step, asked=counted):
             yield None, warning
         if step.index in results:
-            yield from _write(results[step.index], saved, job.header.layout, target)
+            told = target.telling(job, metadata, step.index)
+            yield from _write(results[step.index], saved, job.header.layout, told)
         if job.sheet is not None:
             shown.append((f"{step.index}  {step.spec}", saved))
     if job.sheet is not None:
-        yield from _write_sheet(job.sheet, shown, job, target)
+        told = target.telling(job, Metadata(), len(job.plan.steps))
+        yield from _write_sheet(job.sheet, shown, job, told)
 
 
 def _stream_and_write(
@@ -182,7 +200,8 @@ def _require_unchanged(job: Job, shape: tuple[int, ...], dtype: str) -> None:
 def _write(
     result: Result, array: Array, layout: str, target: _Writing
 ) -> Iterator[tuple[Path | None, str | None]]:
-    warning, encoding, stdout = None, target.options.encoding, target.stdout
+    encoding, stdout = target.options.encoding, target.stdout
+    warning = encoding.metadata.loss(result.format)
     if result.format != "npy":
         from poolcli.files.pictures import draw
 

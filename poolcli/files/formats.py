@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import ceil, prod, sqrt
 from typing import TYPE_CHECKING, Final
 
 from poolcli.errors import OutputError
+from poolcli.files.metadata import Metadata
 from poolcli.maps import Header
 
 if TYPE_CHECKING:
@@ -43,10 +44,14 @@ QUALITY: Final = 90
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How hard encoders try: PNG's level of compression from 0 to 9, a lossy format's quality."""
+    """How hard encoders try: PNG's level of compression from 0 to 9, a lossy format's quality.
+
+    ``metadata`` is what the result carries beside its pixels.
+    """
 
     png_level: int = PNG_LEVEL
     quality: int = QUALITY
+    metadata: Metadata = field(default_factory=Metadata)
 
 
 def of_suffix(suffix: str) -> str | None:
@@ -79,8 +84,8 @@ def holds(name: str, shape: tuple[int, ...], layout: str, dtype: str) -> bool:
     if max(shape[layout.index("H")], shape[layout.index("W")]) > _LONGEST_SIDES[name]:
         return False
     channels = shape[-1] if layout.endswith("C") else 1
-    if layout.startswith("N") and (name in ("webp", "jpg") or (name, dtype) == ("png", "uint16")):
-        # JPEG has no frames, WebP merges equal ones, and Pillow garbles those of 16-bit PNG.
+    if layout.startswith("N") and (name == "jpg" or (name, dtype) == ("png", "uint16")):
+        # JPEG has no frames, and Pillow garbles those of 16-bit PNG.
         return False
     if name == "jpg" and channels in (2, 4):
         return False

@@ -1,27 +1,36 @@
 """Images through Pillow, the only module that knows it.
 
 Every mode becomes one whose numbers can be computed with: palettes their colours, mode 1 grey,
-CMYK, LAB, YCbCr and HSV become RGB. EXIF orientation is applied.
+CMYK, LAB, YCbCr and HSV become RGB. EXIF orientation is applied. What else an image carries is read
+with its pixels, once, and written with those of its results.
 """
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Iterator
+import struct
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Final
 
 import numpy as np
-from PIL import Image, ImageSequence, UnidentifiedImageError
+from PIL import Image, ImageSequence, PngImagePlugin, UnidentifiedImageError
 
 from poolcli.errors import InputError
+from poolcli.files import exif, png, webp
+from poolcli.files.exif import Exif
 from poolcli.files.formats import Encoding
+from poolcli.files.metadata import Metadata, sensible
 from poolcli.kernels.views import Array
 from poolcli.maps import Header
 
 # The limit is checked here, as an error that names the flag, not a warning on the way.
 Image.MAX_IMAGE_PIXELS = None
+# What Pillow finds odd and reads nevertheless would be told in its words, and of its lines of code.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _PLAIN: Final = {
     "1": "L",
@@ -50,7 +59,9 @@ _TRANSPARENT: Final = {"L": "LA", "RGB": "RGBA"}
 _DTYPES: Final = {"I": "int32", "F": "float32", "I;16": "uint16"}
 _CHANNELS: Final = {"LA": 2, "RGB": 3, "RGBA": 4}
 _ANIMATED: Final = ("gif", "png", "tiff", "webp")
-_ORIENTATION: Final = 0x0112
+_EXIF_MARK: Final = b"Exif\0\0"
+"""What stands before an EXIF block in a JPEG, and elsewhere may."""
+_LONGEST_COMMENT: Final = 2**16 - 1 - 2
 _SIDEWAYS: Final = (5, 6, 7, 8)
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -69,7 +80,9 @@ class _Facts:
     mode: str
     frames: int
     orientation: int
+    """What is left to be done about it."""
     header: Header
+    metadata: Metadata
 
 
 def read_header(stream: BinaryIO, max_pixels: int) -> Header:
@@ -81,16 +94,19 @@ def read_header(stream: BinaryIO, max_pixels: int) -> Header:
         If it is no image, has more pixels than ``max_pixels``, or bits that Pillow would drop.
     """
     with _opened(stream) as image:
-        return _facts(image, max_pixels).header
+        return _facts(image, stream, max_pixels).header
 
 
-def read_pixels(stream: BinaryIO, max_pixels: int) -> Array:
-    """Decode an image, all its frames where it has several."""
+def read(stream: BinaryIO, max_pixels: int) -> tuple[Array, Metadata]:
+    """Decode an image, all its frames where it has several, and what it carries beside pixels."""
     with _opened(stream) as image:
-        facts = _facts(image, max_pixels)
+        facts = _facts(image, stream, max_pixels)
         if facts.frames == 1:
-            return _pixels(image, facts)
+            return _pixels(image, facts), facts.metadata
         frames: list[Array] = []
+        durations: list[float | None] = []
+        # A PNG may begin with a picture that is shown where animations are not.
+        still = image.info.get("default_image", False)
         for number, frame in enumerate(ImageSequence.Iterator(image), start=1):
             _refuse_dropped_bits(frame)
             if image.format == "TIFF" and _PLAIN.get(frame.mode) != facts.mode:
@@ -98,36 +114,109 @@ def read_pixels(stream: BinaryIO, max_pixels: int) -> Array:
             frames.append(_pixels(frame, facts))
             if frames[-1].shape != frames[0].shape:
                 raise InputError(f"frame {number} has another size than the first")
-        return np.stack(frames)
+            durations.append(None if still else float(frame.info.get("duration", 0)))
+            still = False
+        timed = replace(facts.metadata, durations=tuple(durations), plays=_plays(image))
+        return np.stack(frames), timed
 
 
 def write(
-    stream: BinaryIO, array: Array, layout: str, name: str, encoding: Encoding | None = None
+    stream: BinaryIO,
+    array: Array,
+    layout: str,
+    name: str,
+    encoding: Encoding | None = None,
 ) -> None:
-    """Encode an array of a dtype and layout that the format ``name`` holds."""
+    """Encode an array of a dtype and layout that the format ``name`` holds.
+
+    The stream can be read, too: some of the metadata is put in afterwards.
+    """
     encoding = encoding or Encoding()
     frames = array if layout.startswith("N") else array[np.newaxis]
     if layout.endswith("C") and array.shape[-1] == 1:
         frames = frames[..., 0]
-    first, *rest = [Image.fromarray(np.ascontiguousarray(frame)) for frame in frames]
-    options = {**_ENCODERS[name], **({"save_all": True, "append_images": rest} if rest else {})}
+    channels = frames.shape[-1] if frames.ndim == 4 else 1  # noqa: PLR2004 - N, H, W, C
+    held = encoding.metadata.held_by(name, channels)
+    pictures = [Image.fromarray(np.ascontiguousarray(frame)) for frame in frames]
+    durations = held.durations if len(held.durations) == len(pictures) else ()
+    if name == "webp" and len(pictures) > 1:
+        _write_animation(stream, pictures, durations, held)
+        return
+    options = {**_ENCODERS[name], **_carried(held, name)}
+    if len(pictures) > 1:
+        options |= {"save_all": True, "append_images": pictures[1:]}
+        # A picture without a duration is shown where animations are not.
+        options["default_image"] = name == "png" and None in durations
     if name == "png":
         options["compress_level"] = encoding.png_level
     if name == "jpg":
         options["quality"] = encoding.quality
     if name == "tiff" and array.dtype.kind == "f":
         options["compression"] = "raw"  # Pillow can't deflate floats
-    first.save(stream, **options)
+    pictures[0].save(stream, **options)
+    if name == "png" and durations:
+        png.set_delays(stream, [each for each in durations if each is not None])
+    if name == "tiff" and (kept := _exif_for(held, name)).fields:
+        # Pillow would change letters, and fails to compress a picture with EXIF's own directory.
+        exif.append(stream, kept)
+
+
+def _write_animation(
+    stream: BinaryIO,
+    pictures: Sequence[Image.Image],
+    durations: Sequence[float | None],
+    held: Metadata,
+) -> None:
+    """Encode frames one by one as WebP, and join them."""
+    stills = []
+    for picture in pictures:
+        still = io.BytesIO()
+        picture.save(still, **_ENCODERS["webp"])
+        stills.append(still.getvalue())
+    kept = _exif_for(held, "webp")
+    joined = webp.animation(
+        stills,
+        pictures[0].size,
+        durations or [0] * len(stills),
+        alpha=pictures[0].has_transparency_data,
+        plays=held.plays,
+        icc=held.icc,
+        exif=kept.block() if kept.fields else None,
+    )
+    stream.write(joined)
 
 
 _ENCODERS: Final[dict[str, dict[str, Any]]] = {
     "png": {"format": "PNG"},
     "tiff": {"format": "TIFF", "compression": "tiff_adobe_deflate"},
     "webp": {"format": "WEBP", "lossless": True, "exact": True},
-    "jpg": {
-        "format": "JPEG",
-    },
+    "jpg": {"format": "JPEG"},
 }
+
+
+def _carried(held: Metadata, name: str) -> dict[str, Any]:
+    """Return the options by which Pillow writes metadata in a format."""
+    options: dict[str, Any] = {"icc_profile": held.icc, "dpi": held.dpi}
+    if name != "tiff" and (kept := _exif_for(held, name)).fields:
+        options["exif"] = _EXIF_MARK + kept.block()
+    if name == "png":
+        options["loop"] = held.plays
+        if held.software:
+            options["pnginfo"] = text = PngImagePlugin.PngInfo()
+            text.add_text("Software", held.software)
+    if name == "jpg":
+        options["comment"] = held.software.encode()[:_LONGEST_COMMENT]
+    return {option: value for option, value in options.items() if value}
+
+
+def _exif_for(held: Metadata, name: str) -> Exif:
+    """Return the EXIF of a result, with what the format has no other place for."""
+    kept = exif.parse(io.BytesIO(held.exif)) if held.exif else Exif()
+    if held.software and name in ("tiff", "webp"):
+        kept = kept.with_software(held.software)
+    if held.dpi and name != "tiff" and (kept.fields or name == "webp"):
+        kept = kept.with_resolution(held.dpi)
+    return kept
 
 
 @contextmanager
@@ -147,7 +236,7 @@ def _opened(stream: BinaryIO) -> Iterator[Image.Image]:
         raise InputError(f"a broken image: {reason}") from error
 
 
-def _facts(image: Image.Image, max_pixels: int) -> _Facts:
+def _facts(image: Image.Image, stream: BinaryIO, max_pixels: int) -> _Facts:
     width, height = image.size
     if width * height > max_pixels:
         raise InputError(
@@ -161,7 +250,10 @@ def _facts(image: Image.Image, max_pixels: int) -> _Facts:
     if "transparency" in image.info and image.mode in ("1", "L", "P", "RGB"):
         mode = _TRANSPARENT[mode]
     name = (image.format or "").lower()
-    orientation = _orientation(image)
+    said, warned = _exif(image, stream)
+    # Pillow has turned a TIFF already, as its own tag says.
+    turned = said.orientation or _orientation_of_xmp(image)
+    orientation = 1 if name == "tiff" else turned
     if orientation in _SIDEWAYS:
         width, height = height, width
     frames = getattr(image, "n_frames", 1) if name in _ANIMATED else 1
@@ -169,22 +261,77 @@ def _facts(image: Image.Image, max_pixels: int) -> _Facts:
     layout = "NHW" if frames > 1 else "HW"
     if mode in _CHANNELS:
         shape, layout = (*shape, _CHANNELS[mode]), layout + "C"
-    return _Facts(
-        mode, frames, orientation, Header(shape, layout, _DTYPES.get(mode, "uint8"), name)
+    dpi = sensible(_dpi(image, said))
+    icc = image.info.get("icc_profile")
+    metadata = Metadata(
+        icc=icc if isinstance(icc, bytes) else None,
+        dpi=(dpi[1], dpi[0]) if dpi and turned in _SIDEWAYS else dpi,
+        exif=said.block() if said.fields else None,
+        warnings=warned,
     )
+    header = Header(shape, layout, _DTYPES.get(mode, "uint8"), name)
+    return _Facts(mode, frames, orientation, header, metadata)
 
 
-def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, as far as it is known before the pixels are decoded."""
-    if image.format == "TIFF":
-        # Pillow has turned it already.
-        return 1
-    if image.format == "PNG" and "exif" not in image.info:
-        # Looking for one behind the pixels would decode them; one in XMP stands before them.
-        packet = str(image.info.get("XML:com.adobe.xmp", ""))
-        found = re.search(r"tiff:Orientation(?:=\"|>)([1-8])", packet)
-        return int(found[1]) if found else 1
-    return int(image.getexif().get(_ORIENTATION, 1))
+def _exif(image: Image.Image, stream: BinaryIO) -> tuple[Exif, tuple[str, ...]]:
+    """Return what EXIF says, and warnings of what can't be read of it."""
+    position = stream.tell()
+    try:
+        if image.format == "TIFF":
+            found = exif.parse(stream, is_file=True)
+        elif block := _exif_block(image, stream):
+            found = exif.parse(io.BytesIO(block))
+        else:
+            return Exif(), ()
+    except (ValueError, struct.error) as error:
+        return Exif(), (f"EXIF can't be read and is dropped: {error}",)
+    finally:
+        stream.seek(position)
+    if not found.unread:
+        return found, ()
+    return found, (f"EXIF: {found.unread:,} of its fields can't be read and are dropped",)
+
+
+def _exif_block(image: Image.Image, stream: BinaryIO) -> bytes:
+    """Return an image's EXIF as bytes, wherever it stands; none is empty."""
+    block = image.info.get("exif")
+    if image.format == "PNG" and not block:
+        # Pillow would decode the pixels to look behind them.
+        block = png.chunk(stream, b"eXIf")
+        text = image.info.get("Raw profile type exif")
+        if not block and isinstance(text, str):
+            # ImageMagick's way: a word, a length, and the bytes as hexadecimal digits.
+            block = bytes.fromhex("".join(text.split()[2:]))
+    found = block if isinstance(block, bytes) else b""
+    while found.startswith(_EXIF_MARK):
+        found = found.removeprefix(_EXIF_MARK)
+    return found
+
+
+def _orientation_of_xmp(image: Image.Image) -> int:
+    """Return the orientation that XMP says, as far as it stands before the pixels."""
+    packet = image.info.get("XML:com.adobe.xmp") or image.info.get("xmp") or ""
+    text = packet.decode("latin-1") if isinstance(packet, bytes) else str(packet)
+    found = re.search(r"tiff:Orientation(?:=\"|>)([1-8])", text)
+    return int(found[1]) if found else 1
+
+
+def _dpi(image: Image.Image, said: Exif) -> tuple[float, ...] | None:
+    """Return the resolution that a file says, where Pillow would invent one where it says none."""
+    invented = image.format == "TIFF" or (
+        image.format in ("JPEG", "MPO") and image.info.get("jfif_unit") not in (1, 2)
+    )
+    own = None if invented else image.info.get("dpi")
+    return own or said.resolution
+
+
+def _plays(image: Image.Image) -> int | None:
+    """Return how often frames are played, 0 for ever; None if nothing is said."""
+    loop = image.info.get("loop")
+    if image.format == "GIF":
+        # It says how often they are repeated, and nothing where they are not.
+        return 1 if loop is None else loop and loop + 1
+    return loop if isinstance(loop, int) else None
 
 
 def _refuse_dropped_bits(image: Image.Image) -> None:
@@ -200,6 +347,9 @@ def _refuse_dropped_bits(image: Image.Image) -> None:
 
 def _pixels(image: Image.Image, facts: _Facts) -> Array:
     turn, mode = _TURNS.get(facts.orientation), facts.mode
+    if image.format == "TIFF":
+        # By what XMP says of orientation, Pillow would turn the pixels, but not their size.
+        image.info.pop("xmp", None)
     upright = image if turn is None else image.transpose(turn)
     if upright.mode == "LAB":
         from PIL import ImageCms

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from poolcli.errors import InputError
 from poolcli.files.formats import ARRAY_MAGIC
+from poolcli.files.metadata import Metadata
 from poolcli.files.streams import Held
 from poolcli.layouts import layout_of
 from poolcli.maps import Header
@@ -113,16 +114,16 @@ class Source:
 
             return not arrays.read_header(stream).fortran_order
 
-    def read(self, max_pixels: int = MAX_PIXELS) -> Array:
-        """Read the input's elements, all of them."""
+    def read(self, max_pixels: int = MAX_PIXELS) -> tuple[Array, Metadata]:
+        """Read the input's elements, all of them, and what an image carries beside its pixels."""
         with self.opened() as stream:
             if _begins_as_array(stream):
                 from poolcli.files import arrays
 
-                return arrays.read_elements(stream, arrays.read_header(stream))
+                return arrays.read_elements(stream, arrays.read_header(stream)), Metadata()
             from poolcli.files import images
 
-            return images.read_pixels(stream, max_pixels)
+            return images.read(stream, max_pixels)
 
 
 def is_archive(stream: BinaryIO) -> bool:

@@ -41,6 +41,6 @@ def load(path: str) -> Array:
 
 @lru_cache(maxsize=64)
 def _load(path: str, _changed: int) -> Array:
-    array = Source(path).read()
+    array, _ = Source(path).read()
     array.flags.writeable = False
     return array

@@ -1,0 +1,250 @@
+"""TIFF directories, of which EXIF blocks consist too: fields by their tags, kept as bytes.
+
+Format: TIFF 6.0, section 2; BigTIFF has the same with longer counts and places.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import BinaryIO, Final, Literal
+
+Order = Literal["<", ">"]
+
+ASCII: Final = 2
+SHORT: Final = 3
+LONG: Final = 4
+RATIONAL: Final = 5
+LONG8: Final = 16
+
+_NUMBERS: Final = (
+    {3: "H", 4: "I", 5: "II", 6: "b", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d", 13: "I"}
+) | {16: "Q", 17: "q", 18: "Q"}
+"""Types whose values are numbers, each as the module struct writes it."""
+_SIZES: Final = {kind: struct.calcsize(f"<{code}") for kind, code in _NUMBERS.items()} | {
+    **dict.fromkeys((1, ASCII, 7, 129), 1)
+}
+"""Bytes of a value of each type."""
+_HEAD: Final = 8
+"""Bytes before anything else in a file, at least."""
+_MOST_FIELDS: Final = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One entry: its type, and its values as bytes, in the order of its file.
+
+    ``place`` is where they stood, for values that must not be moved.
+    """
+
+    kind: int
+    values: bytes
+    place: int | None = None
+
+    def numbers(self, order: Order) -> tuple[int | float, ...]:
+        """Return its numbers; of a fraction both parts, one after the other."""
+        return struct.unpack(f"{order}{self._code}", self.values)
+
+    def turned(self, order: Order, target: Order) -> Field:
+        """Return it with its bytes in another order, and no place."""
+        if order == target or self.kind not in _NUMBERS:
+            return replace(self, place=None)
+        return Field(self.kind, struct.pack(f"{target}{self._code}", *self.numbers(order)))
+
+    @property
+    def count(self) -> int:
+        """How many values it has."""
+        return len(self.values) // _SIZES[self.kind]
+
+    @property
+    def _code(self) -> str:
+        return _NUMBERS.get(self.kind, "B") * self.count
+
+
+Directory = Mapping[int, "Field | Directory"]
+"""Fields by their tags, and directories by the tags that lead to them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a file writes its directories: the order of its bytes, and whether it is a BigTIFF."""
+
+    order: Order
+    big: bool = False
+
+    @property
+    def count(self) -> struct.Struct:
+        """A directory's number of entries."""
+        return struct.Struct(f"{self.order}{'Q' if self.big else 'H'}")
+
+    @property
+    def entry(self) -> struct.Struct:
+        """An entry: tag, type, number of values, and the values or their place."""
+        return struct.Struct(f"{self.order}{'HHQ8s' if self.big else 'HHI4s'}")
+
+    @property
+    def place(self) -> struct.Struct:
+        """A place in the file; values that are no longer stand in their entry."""
+        return struct.Struct(f"{self.order}{'Q' if self.big else 'I'}")
+
+    @property
+    def pointer(self) -> int:
+        """The type of a field that leads to a directory."""
+        return LONG8 if self.big else LONG
+
+
+HEADS: Final = {
+    b"II*\0": Form("<"),
+    b"MM\0*": Form(">"),
+    b"II+\0\x08\0\0\0": Form("<", big=True),
+    b"MM\0+\0\x08\0\0": Form(">", big=True),
+}
+"""How files begin; the place of the first directory follows."""
+
+
+def read_head(stream: BinaryIO) -> tuple[Form, int]:
+    """Return how a file writes directories, and where the first one stands.
+
+    Raises
+    ------
+    ValueError
+        If it does not begin as a TIFF file.
+    """
+    stream.seek(0)
+    start = stream.read(16)
+    for head, form in HEADS.items():
+        if start.startswith(head) and len(start) >= len(head) + form.place.size:
+            return form, form.place.unpack_from(start, len(head))[0]
+    raise ValueError("it does not begin as one")
+
+
+def read(
+    stream: BinaryIO, form: Form, place: int, wanted: Callable[[int], bool]
+) -> tuple[dict[int, Field], int]:
+    """Read a directory's wanted fields, and count those that can't be read."""
+    found: dict[int, Field] = {}
+    end = left = stream.seek(0, os.SEEK_END)
+    if not _HEAD <= place <= end - form.count.size:
+        return found, 1
+    stream.seek(place)
+    (count,) = form.count.unpack(stream.read(form.count.size))
+    entries = stream.read(min(count, _MOST_FIELDS) * form.entry.size)
+    unread = int(len(entries) < count * form.entry.size)
+    whole = len(entries) // form.entry.size * form.entry.size
+    for tag, kind, number, held in form.entry.iter_unpack(entries[:whole]):
+        if tag in found or not wanted(tag):
+            continue
+        length = number * _SIZES.get(kind, 0)
+        at = form.place.unpack(held)[0] if length > len(held) else None
+        # All fields together hold no more than the file, or one value could be read very often.
+        left -= length
+        if not length or left < 0 or (at is not None and at + length > end):
+            unread += 1
+            continue
+        if at is not None:
+            stream.seek(at)
+        found[tag] = Field(kind, held[:length] if at is None else stream.read(length), at)
+    return found, unread
+
+
+def amend(stream: BinaryIO, fields: Directory) -> None:
+    """Add fields, in the machine's own order of bytes or the other, to a TIFF file's first picture.
+
+    Its directory is written anew behind all the rest, so that nothing else moves.
+    """
+    form, place = read_head(stream)
+    stream.seek(place)
+    (count,) = form.count.unpack(stream.read(form.count.size))
+    listed = stream.read(count * form.entry.size)
+    (following,) = form.place.unpack(stream.read(form.place.size))
+    entries = {entry[0]: form.entry.pack(*entry) for entry in form.entry.iter_unpack(listed)}
+    end = stream.seek(0, os.SEEK_END)
+    stream.write(bytes(end % 2))
+    content, place = write(fields, form, end + end % 2, entries, following)
+    stream.write(content)
+    stream.seek(next(len(head) for head, known in HEADS.items() if known == form))
+    stream.write(form.place.pack(place))
+
+
+def write(
+    fields: Directory,
+    form: Form,
+    base: int,
+    entries: Mapping[int, bytes] | None = None,
+    following: int = 0,
+) -> tuple[bytes, int]:
+    """Return a directory with all below it, and the place of the directory among these bytes.
+
+    Parameters
+    ----------
+    fields
+        In the form's order of bytes. Those with a place keep it.
+    form
+        How the file writes directories.
+    base
+        Where the bytes begin in the file; an even number.
+    entries
+        Entries of the directory that are written already, by their tags.
+    following
+        The place of the next picture's directory; 0 for none.
+    """
+    pinned = [(each.place, len(each.values)) for each in _below(fields) if each.place is not None]
+    paper = _Paper(form, base, sorted((place, place + size) for place, size in pinned), base)
+    place = paper.directory(fields, entries or {}, following)
+    return bytes(paper.content), place
+
+
+def _below(fields: Directory) -> Iterator[Field]:
+    for each in fields.values():
+        if isinstance(each, Field):
+            yield each
+        else:
+            yield from _below(each)
+
+
+@dataclass(slots=True)
+class _Paper:
+    """What is being written, from ``base`` on; ``taken`` are the places that are promised."""
+
+    form: Form
+    base: int
+    taken: list[tuple[int, int]]
+    free: int
+    content: bytearray = field(default_factory=bytearray)
+
+    def directory(self, fields: Directory, entries: Mapping[int, bytes], following: int) -> int:
+        """Write a directory with all below it, and return its place."""
+        form, written = self.form, dict(entries)
+        count = len({*written, *fields})
+        own = self.room(form.count.size + count * form.entry.size + form.place.size)
+        for tag, each in fields.items():
+            if not isinstance(each, Field):
+                leading = form.place.pack(self.directory(each, {}, 0))
+                written[tag] = form.entry.pack(tag, form.pointer, 1, leading)
+                continue
+            held = each.values
+            if len(held) > form.place.size:
+                at = self.room(len(held)) if each.place is None else each.place
+                self.put(at, held)
+                held = form.place.pack(at)
+            written[tag] = form.entry.pack(tag, each.kind, each.count, held)
+        listed = b"".join(written[tag] for tag in sorted(written))
+        self.put(own, form.count.pack(count) + listed + form.place.pack(following))
+        return own
+
+    def room(self, size: int) -> int:
+        """Return the next even place with so much room."""
+        place = self.free + self.free % 2
+        for start, stop in self.taken:
+            if place < stop and start < place + size:
+                place = stop + stop % 2
+        self.free = place + size
+        return place
+
+    def put(self, place: int, values: bytes) -> None:
+        """Write bytes at a place."""
+        start = place - self.base
+        self.content.extend(bytes(max(0, start + len(values) - len(self.content))))
+        self.content[start : start + len(values)] = values

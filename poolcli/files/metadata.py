@@ -1,0 +1,114 @@
+"""What a picture carries beside its pixels, and what its results say of how they were made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from math import isfinite
+from pathlib import PurePath
+from shlex import quote
+from typing import TYPE_CHECKING, Final
+
+from poolcli import __version__
+from poolcli.stages import Stage
+
+if TYPE_CHECKING:
+    from poolcli.files.exif import Resolution
+
+_SPACES: Final = {1: b"GRAY", 2: b"GRAY", 3: b"RGB ", 4: b"RGB "}
+"""The colour space of an ICC profile for pictures of so many channels."""
+_SPACE: Final = slice(16, 20)
+"""Where a profile names it (ICC.1:2022, 7.2)."""
+
+_INCH: Final = 0.0254
+"""In metres."""
+_MOST_DOTS: Final = 2**31 - 1
+"""A metre: PNG holds no more."""
+_MOST_DOTS_OF_JPEG: Final = 2**16 - 1
+_LONGEST_OF_JPEG: Final = 65_000
+"""Bytes of EXIF that fit one of its segments, with what opens it, and a resolution."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metadata:
+    """What a picture carries beside its pixels. Nothing of it depends on their number or form.
+
+    Read with the pixels, given to each result, and written as far as its format holds it.
+    """
+
+    icc: bytes | None = None
+    """A colour profile."""
+    dpi: Resolution | None = None
+    """Dots an inch, across and down."""
+    exif: bytes | None = None
+    """An EXIF block without orientation, which has been applied; see :mod:`poolcli.files.exif`."""
+    durations: tuple[float | None, ...] = ()
+    """Milliseconds that each frame is shown; None for one that stands in for all the others."""
+    plays: int | None = None
+    """How often the frames are played; 0 is for ever."""
+    software: str = ""
+    """How the picture was made; see :func:`provenance`."""
+    warnings: tuple[str, ...] = ()
+    """What could not be read, in words."""
+
+    def held_by(self, name: str, channels: int) -> Metadata:
+        r"""Return what a result of a format and so many channels holds of it.
+
+        >>> Metadata(icc=b"\0" * 16 + b"RGB ").held_by("png", 1).icc is None
+        True
+        """
+        icc = self.icc if self.icc and self.icc[_SPACE] == _SPACES.get(channels) else None
+        if name != "jpg":
+            return replace(self, icc=icc)
+        whole = self.dpi and all(1 <= round(dots) <= _MOST_DOTS_OF_JPEG for dots in self.dpi)
+        exif = None if self.loss(name) else self.exif
+        return replace(self, icc=icc, dpi=self.dpi if whole else None, exif=exif)
+
+    def loss(self, name: str) -> str | None:
+        """Say what a result of a format has no room for, though the format holds such."""
+        if name != "jpg" or self.exif is None or len(self.exif) <= _LONGEST_OF_JPEG:
+            return None
+        return (
+            f"EXIF of {len(self.exif):,} bytes is dropped: JPEG has room for {_LONGEST_OF_JPEG:,}"
+        )
+
+
+def sensible(dpi: tuple[float, ...] | None) -> Resolution | None:
+    """Return a resolution that is one: two numbers, above 0, and no more than a file can say.
+
+    >>> [sensible(dpi) for dpi in ((300, 300), (0, 72), (float("nan"), 72), (1e12, 1e12))]
+    [(300.0, 300.0), None, None, None]
+    """
+    try:
+        across, down = map(float, dpi or ())
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    fits = all(isfinite(dots) and 1 <= round(dots / _INCH) <= _MOST_DOTS for dots in (across, down))
+    return (across, down) if fits else None
+
+
+def provenance(source: str, stages: Iterable[Stage], options: Iterable[str] = ()) -> str:
+    """Return how a result was made: version, source, stages, and options that change values.
+
+    No time and no path is in it, so that equal inputs of equal names give equal results; of files
+    that stages read the names alone.
+
+    >>> provenance("truck.png", [Stage.parse("max:2"), Stage.parse("avg:3x3,p=1")], ["--linear"])
+    'poolcli 0.1.0: truck.png -s max:2 -s avg:3,pad=1 --linear'
+    """
+    words = [source]
+    for stage in stages:
+        words += ["-s", str(_without_folders(stage))]
+    return f"poolcli {__version__}: {' '.join(map(_word, [*words, *options]))}"
+
+
+def _word(text: str) -> str:
+    """Return a word as a shell would be told it, on one line."""
+    return quote("".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in text))
+
+
+def _without_folders(stage: Stage) -> Stage:
+    """Return a stage that names the files it reads without their folders."""
+    own = tuple((key, PurePath(at).name if isinstance(at, str) else at) for key, at in stage.own)
+    samples = None if stage.samples is None else PurePath(stage.samples).name
+    return replace(stage, own=own, samples=samples)
