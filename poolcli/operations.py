@@ -30,6 +30,8 @@ class Key:
     default: Value | None
     read: Callable[[str], Value]
     meaning: str
+    words: tuple[str, ...] = ()
+    """All that its value can be, where that is a choice of words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,9 @@ FILTERS: Final = (
 
 FLAT_FILTERS: Final = FILTERS[3:]
 """Those that are 3×3 and nothing else."""
+
+MODES: Final = ("nearest", "bilinear")
+"""How an enlargement fills what lies between; bilinear is linear along any number of axes."""
 
 _OPERATIONS = (
     Operation(
@@ -323,7 +328,13 @@ _OPERATIONS = (
         family="convolution",
         rule="real",
         keys=(
-            Key("filter", None, choice(*FILTERS), f"every channel by one of {', '.join(FILTERS)}"),
+            Key(
+                "filter",
+                None,
+                choice(*FILTERS),
+                f"every channel by one of {', '.join(FILTERS)}",
+                FILTERS,
+            ),
             Key("weights", None, path, "weights out×in/groups×kernel in an .npy file"),
             Key("bias", None, path, "a number per output in an .npy file; a flag with out="),
             Key("groups", 1, whole_number, "groups of channels that don't mix"),
@@ -350,9 +361,7 @@ _OPERATIONS = (
         onnx="Resize (half_pixel)",
         keras="UpSampling",
         family="enlargement",
-        keys=(
-            Key("mode", "nearest", choice("nearest", "bilinear"), "repeated, or linear between"),
-        ),
+        keys=(Key("mode", "nearest", choice(*MODES), "repeated, or linear between", MODES),),
     ),
     Operation(
         "unpool",

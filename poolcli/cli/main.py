@@ -77,6 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         # A job in the background is started with SIGINT ignored, and stays so.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)
+    if "_POOLCLI_COMPLETE" in os.environ:
+        from poolcli.cli import shells
+
+        shells.register()
     try:
         status = poolcli.main(arguments, prog_name="poolcli", standalone_mode=False) or 0
         sys.stdout.flush()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from poolcli.cli import options
+from poolcli.cli import completion, options
 from poolcli.cli.manual import Manual
 from poolcli.errors import SpecError
 from poolcli.operations import OPERATIONS, Operation
@@ -16,7 +16,7 @@ _EXAMPLES = (
 
 
 @click.command("ops", cls=Manual, sections={}, examples=_EXAMPLES)
-@click.argument("names", metavar="[OP]...", nargs=-1)
+@click.argument("names", metavar="[OP]...", nargs=-1, shell_complete=completion.operations)
 @options.debug
 def command(names: tuple[str, ...], *, debug: bool) -> int:  # noqa: ARG001 - see main
     """List operations: formulas, keys, names elsewhere.

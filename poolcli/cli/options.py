@@ -8,6 +8,7 @@ from typing import Final
 
 import click
 
+from poolcli.cli import completion
 from poolcli.dtypes import check_dtype
 from poolcli.errors import UsageError
 from poolcli.layouts import check_layout
@@ -19,6 +20,7 @@ stages = click.option(
     "specs",
     metavar="SPEC",
     multiple=True,
+    shell_complete=completion.specs,
     help="A stage, as max:2 or avg:3,stride=2,pad=1; repeatable, in order. See poolcli ops.",
 )
 recipe = click.option(
@@ -26,14 +28,19 @@ recipe = click.option(
     "recipe_file",
     metavar="FILE.toml",
     type=click.Path(path_type=Path),
+    shell_complete=completion.recipes,
     help="A chain from a file; -s stages follow it.",
 )
 preset = click.option(
-    "--preset", metavar="NAME", help="A known network's chain, as vgg16; -s stages follow it."
+    "--preset",
+    metavar="NAME",
+    shell_complete=completion.presets,
+    help="A known network's chain, as vgg16; -s stages follow it.",
 )
 layout = click.option(
     "--layout",
     metavar="LETTERS",
+    shell_complete=completion.layouts,
     help="Axes of an array: N batch, C channels, D H W spatial. "
     "Default: W, HW, CHW, NCHW or NCDHW by their number. Images know theirs.",
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from poolcli.cli import console, options
+from poolcli.cli import completion, console, options
 from poolcli.cli.manual import Manual
 from poolcli.cli.reporting import Reporter
 from poolcli.errors import UsageError
@@ -56,7 +56,7 @@ _EXAMPLES = (
 
 
 @click.command("run", cls=Manual, sections=_SECTIONS, examples=_EXAMPLES)
-@click.argument("inputs", metavar="INPUT...", nargs=-1)
+@click.argument("inputs", metavar="INPUT...", nargs=-1, shell_complete=completion.files)
 @options.stages
 @options.recipe
 @options.preset
@@ -65,6 +65,7 @@ _EXAMPLES = (
     "--output",
     metavar="DIR",
     default="pooled",
+    shell_complete=completion.folders,
     show_default=True,
     help="Where results go; - writes the last one to standard output.",
 )
@@ -92,6 +93,7 @@ _EXAMPLES = (
     "--dtype",
     metavar="DTYPE",
     callback=options.checked_dtype,
+    shell_complete=completion.dtypes,
     help="Cast saved results: rounded, saturated, NaN to 0.",
 )
 @click.option(
@@ -109,6 +111,7 @@ _EXAMPLES = (
     "--files-from",
     "list_name",
     metavar="FILE",
+    shell_complete=completion.files,
     help="Inputs, a line each, from a file or - for standard input.",
 )
 @click.option("-0", "--null", is_flag=True, help="NUL, not newlines, ends the names of that list.")
@@ -128,6 +131,7 @@ _EXAMPLES = (
 @click.option(
     "--sheet",
     metavar="FILE",
+    shell_complete=completion.files,
     help="A picture of the input and every stage at one size; {stem} in it for several inputs.",
 )
 @click.option(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from poolcli.cli import console, options
+from poolcli.cli import completion, console, options
 from poolcli.cli.manual import Manual
 from poolcli.errors import InputError, PlanError, PoolError, UsageError
 from poolcli.layouts import layout_advice
@@ -42,7 +42,7 @@ _EXAMPLES = (
 
 
 @click.command("shape", cls=Manual, sections=_SECTIONS, examples=_EXAMPLES)
-@click.argument("target", metavar="SHAPE|FILE")
+@click.argument("target", metavar="SHAPE|FILE", shell_complete=completion.files)
 @options.stages
 @options.recipe
 @options.preset
@@ -51,6 +51,7 @@ _EXAMPLES = (
     "--dtype",
     metavar="DTYPE",
     callback=options.checked_dtype,
+    shell_complete=completion.dtypes,
     help="The input's dtype, for memory; default float32, of a file its own.",
 )
 @click.option("--json", "forms", flag_value="json", multiple=True, help="One JSON object.")
