@@ -200,9 +200,8 @@ class Record:
             atomic.remove_leftovers(folder)
             descriptor, temporary = atomic.create(folder)
             with ExitStack() as stack:
-                stack.callback(temporary.unlink, missing_ok=True)
                 # Locked before it has its name, so that nobody takes it for a dead process's.
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                stack.callback(atomic.remove, temporary)
                 dead = {path: found for path in _files(folder) if (found := _dead(path, stack))}
                 entries = _entries(found.read() for found in dead.values())
                 _write(descriptor, *_lines(entries), {"run": run})
