@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 from pathlib import Path
@@ -236,6 +237,18 @@ def test_the_files_of_processes_that_are_no_more_become_one(poolcli: Run, here: 
     assert run(poolcli, "-n", "--resume", "-s", "relu").err.startswith(
         "3 of 3 inputs were complete"
     )
+
+
+def test_a_process_of_the_same_number_goes_on(
+    poolcli: Run, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a container that is started again, all names are as they were."""
+    three(here)
+    for more in ([], ["--force"], ["--resume", "-s", "relu"], ["--resume", "-n", "-s", "relu"]):
+        monkeypatch.setattr(atomic, "_COUNTER", itertools.count())
+        ran = run(poolcli, *more)
+        assert ran.status == 0
+    assert ran.err.startswith("3 of 3 inputs were complete already")
 
 
 def test_the_file_of_a_process_that_still_writes_is_left_alone(poolcli: Run, here: Path) -> None:

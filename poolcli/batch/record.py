@@ -205,7 +205,9 @@ class Record:
                 dead = {path: found for path in _files(folder) if (found := _dead(path, stack))}
                 entries = _entries(found.read() for found in dead.values())
                 _write(descriptor, *_lines(entries), {"run": run})
-                temporary.rename(folder / f"{temporary.stem.strip('.')}{_SUFFIX}")
+                # In containers, one that is no more may have had the same host and number.
+                own = f"{temporary.stem.strip('.')}-{time_ns()}{_SUFFIX}"
+                temporary.rename(folder / own)
                 for path in dead:
                     path.unlink(missing_ok=True)
         except OSError as error:
