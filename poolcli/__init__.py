@@ -9,22 +9,30 @@ array([[4]])
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import sys
 
-from poolcli.errors import (
-    InputError,
-    OutputError,
-    PlanError,
-    PoolError,
-    RangeError,
-    SpecError,
-    UsageError,
-    WindowError,
-)
+try:
+    from typing import TYPE_CHECKING, Any
 
-# `plan` is bound here, at once, because importing the module of that name later would hide it.
-from poolcli.plan import Plan, Step, plan
-from poolcli.stages import Chain, Stage
+    from poolcli.errors import (
+        InputError,
+        OutputError,
+        PlanError,
+        PoolError,
+        RangeError,
+        SpecError,
+        UsageError,
+        WindowError,
+    )
+
+    # `plan` is bound here, at once, because importing the module of that name later would hide it.
+    from poolcli.plan import Plan, Step, plan
+    from poolcli.stages import Chain, Stage
+except KeyboardInterrupt:
+    # Ctrl-C while the program loads: Python calls it -m until it is found.
+    if sys.argv[0] == "-m" or sys.argv[0].endswith("/poolcli"):
+        sys.exit(130)
+    raise
 
 if TYPE_CHECKING:
     from poolcli.api import pool, pool_with_indices, unpool
