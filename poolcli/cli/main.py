@@ -11,7 +11,7 @@ from contextlib import suppress
 from importlib import import_module
 from threading import Thread
 from types import FrameType
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TextIO
 
 import click
 
@@ -84,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         _handle_signals(_stop)
         status = _status(arguments)
+        _flush_stderr()
     except _Stopped as stopped:
         _end_now(stopped.number)
     sys.exit(status)
@@ -149,7 +150,7 @@ def _report(error: Exception, *, debug: bool) -> int:
         traceback.print_exception(error)
     if isinstance(error, BrokenPipeError):
         # Whoever read the output has left; that is no error.
-        _drop_stdout()
+        _drop(sys.stdout)
         return FAILED
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         click.echo(error.format_message(), err=True)
@@ -161,15 +162,23 @@ def _report(error: Exception, *, debug: bool) -> int:
     if isinstance(error, OSError):
         # Files have errors of their own; what is left is standard output, on a full disk, say.
         console.error(f"standard output: {error.strerror or error}")
-        _drop_stdout()
+        _drop(sys.stdout)
         return FAILED
     console.error(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
     return FAILED
 
 
-def _drop_stdout() -> None:
+def _flush_stderr() -> None:
+    if sys.stderr is not None:
+        try:
+            sys.stderr.flush()
+        except OSError:
+            _drop(sys.stderr)
+
+
+def _drop(stream: TextIO) -> None:
     """Let what is left in the buffer go nowhere: Python would complain once more when it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _text(error: click.ClickException | PoolError) -> str:
