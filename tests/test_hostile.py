@@ -83,3 +83,69 @@ def test_what_is_written_after_the_reader_has_left_is_not_lost_on_resume(
     ran = poolcli(*command, "--resume")
     assert (ran.status, ran.err) == (0, "")
     assert len(tree(here / "pooled")) == 4
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_log_on_a_full_disk_does_not_stop_the_work(here: Path, jobs: str) -> None:
+    names = [save(here / f"{number} {'long ' * 20}.png", grey()).name for number in range(120)]
+    (here / "broken.png").write_bytes(b"broken")
+    command = ["run", *names, "-s", "max:2", "-j", jobs, "--json"]
+    for more, status in (([], 0), (["broken.png", "--force"], 1)):
+        with Path("/dev/full").open("wb") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "poolcli", *command, *more],
+                stdout=subprocess.PIPE, stderr=full, cwd=here, env=environment(), timeout=60,
+                check=False,
+            )  # fmt: skip
+        assert done.returncode == status
+        assert len(done.stdout.splitlines()) == 120 + status
+        assert len(tree(here / "pooled")) == 120
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "run d -s max:2 --json -q",
+        "run d -s max:2",
+        "run d -s max:2 -n",
+        "shape 3x224x224 -s max:2",
+        "ops",
+        "--help",
+        "run --help",
+        "--version",
+        "nonsense",
+        "run missing.png -s max:2",
+    ],
+)
+def test_a_pipe_of_both_outputs_that_is_closed_is_no_accident(here: Path, command: str) -> None:
+    """Where Python itself fails to flush at its end, it exits with 120."""
+    for number in range(8):
+        save(here / f"d/{number}.png", grey())
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "poolcli", *command.split()],
+        stdout=writer, stderr=writer, cwd=here, env=environment(), timeout=60, check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert done.returncode in (0, 1, 2)
+
+
+def test_a_reader_that_leaves_after_the_first_line_hears_of_nothing_else(
+    process: Run, here: Path
+) -> None:
+    for number in range(40):
+        save(here / f"d/{number:02}.png", grey())
+    child = subprocess.Popen(
+        [sys.executable, "-m", "poolcli", "run", "d", "-s", "max:2", "--json", "-q"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=here, env=environment(),
+    )  # fmt: skip
+    with child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        assert child.stdout.readline().startswith(b'{"input": "d/00.png"')
+        child.stdout.close()
+        assert child.stderr.read() == b""
+    ran = process("run", "d", "-s", "max:2", "--resume", "-q")
+    assert (ran.status, ran.err) == (0, "")
+    assert len(tree(here / "pooled")) == 40

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -238,6 +239,18 @@ def test_the_files_of_processes_that_are_no_more_become_one(poolcli: Run, here: 
     )
 
 
+def test_a_process_of_the_same_number_goes_on(
+    poolcli: Run, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a container that is started again, all names are as they were."""
+    three(here)
+    for more in ([], ["--force"], ["--resume", "-s", "relu"], ["--resume", "-n", "-s", "relu"]):
+        monkeypatch.setattr(atomic, "_COUNTER", itertools.count())
+        ran = run(poolcli, *more)
+        assert ran.status == 0
+    assert ran.err.startswith("3 of 3 inputs were complete already")
+
+
 def test_the_file_of_a_process_that_still_writes_is_left_alone(poolcli: Run, here: Path) -> None:
     three(here)
     other = Record.begin(here / "pooled", {"chain": ["other"]})
@@ -270,6 +283,70 @@ def test_lines_that_are_none_are_passed_by(poolcli: Run, here: Path) -> None:
     ran = run(poolcli, "--resume", "--json", "--force")
     assert ran.status == 0
     assert "were complete already" in ran.err
+
+
+@pytest.mark.parametrize(
+    "stray",
+    [
+        os.mkfifo,
+        os.mkdir,
+        lambda path: path.symlink_to("nowhere"),
+        lambda path: path.symlink_to("x.ndjson"),
+        lambda path: path.symlink_to("../../outside.ndjson"),
+    ],
+    ids=["pipe", "folder", "dangling link", "link to itself", "link that leads out"],
+)
+def test_what_is_no_file_of_the_record_is_passed_by(
+    poolcli: Run, process: Run, here: Path, stray: Any
+) -> None:
+    """A pipe would be waited for, a link that leads nowhere looked for again and again."""
+    three(here)
+    run(poolcli, "-q")
+    stray(here / "pooled/.poolcli/x.ndjson")
+    outside = here / "outside.ndjson"
+    outside.write_text('{"result": "e/mine", "sha256": "", "source": {}}')
+    for way, more in ((process, ["--resume"]), (poolcli, ["--resume", "-s", "relu"])):
+        ran = run(way, "-q", *more)
+        assert (ran.status, ran.err) == (0, "")
+    assert os.path.lexists(here / "pooled/.poolcli/x.ndjson")
+    assert outside.read_text().endswith("{}}")
+    assert "e/mine" not in Earlier.read(here / "pooled").entries
+
+
+def test_a_record_that_cannot_be_read_is_a_usage_error(
+    poolcli: Run, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    three(here)
+    run(poolcli, "-q")
+
+    def unreadable(_: Path) -> NoReturn:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", unreadable)
+    said = run(poolcli, "--resume").error(2)
+    assert said == "the record pooled/.poolcli can't be read: Permission denied"
+
+
+def test_a_process_puts_together_what_another_one_does_not_take_away(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs are begun at once: the other one has the old file, and removes it."""
+    path = save(here / "pooled/a.npy", grey())
+    old = Record.begin(here / "pooled", {})
+    with path.open("rb") as result:
+        old.add(path, result, {"size": 1})
+    old.close()
+    dead = record._dead  # noqa: SLF001 - the moment between finding and opening it
+
+    def another_was_quicker(path: Path, stack: Any) -> Any:
+        monkeypatch.setattr(record, "_dead", dead)
+        Record.begin(here / "pooled", {}).close()
+        assert not path.exists()
+        return dead(path, stack)
+
+    monkeypatch.setattr(record, "_dead", another_was_quicker)
+    Record.begin(here / "pooled", {}).close()
+    assert Earlier.read(here / "pooled").entries["a.npy"].source == {"size": 1}
 
 
 def test_a_record_that_cannot_be_kept_is_said_before_anything_is_written(

@@ -96,9 +96,13 @@ class Earlier:
         """
         folder = _folder(output)
         while True:
-            with suppress(FileNotFoundError):
+            try:
                 return cls(output, _entries(path.read_bytes() for path in _files(folder)))
-            # Another process has put it together with others meanwhile.
+            except FileNotFoundError:
+                # Another process has put it together with others meanwhile.
+                continue
+            except OSError as error:
+                raise UsageError(f"the record {folder} can't be read: {_reason(error)}") from error
 
     def knows(self, path: Path) -> bool:
         """Whether an earlier run wrote, or was about to write, this result."""
@@ -196,13 +200,14 @@ class Record:
             atomic.remove_leftovers(folder)
             descriptor, temporary = atomic.create(folder)
             with ExitStack() as stack:
-                stack.callback(temporary.unlink, missing_ok=True)
                 # Locked before it has its name, so that nobody takes it for a dead process's.
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-                dead = [path for path in _files(folder) if _is_dead(path, stack)]
-                entries = _entries(path.read_bytes() for path in dead)
+                stack.callback(atomic.remove, temporary)
+                dead = {path: found for path in _files(folder) if (found := _dead(path, stack))}
+                entries = _entries(found.read() for found in dead.values())
                 _write(descriptor, *_lines(entries), {"run": run})
-                temporary.rename(folder / f"{temporary.stem.strip('.')}{_SUFFIX}")
+                # In containers, one that is no more may have had the same host and number.
+                own = f"{temporary.stem.strip('.')}-{time_ns()}{_SUFFIX}"
+                temporary.rename(folder / own)
                 for path in dead:
                     path.unlink(missing_ok=True)
         except OSError as error:
@@ -265,14 +270,14 @@ def _lines(entries: Mapping[str, Entry]) -> Iterator[Facts]:
         yield {**facts, "noted_ns": entry.noted}
 
 
-def _is_dead(path: Path, stack: ExitStack) -> bool:
-    """Whether the process that wrote a file is no more; if so it is locked until the stack ends."""
+def _dead(path: Path, stack: ExitStack) -> BinaryIO | None:
+    """Return a file whose process is no more, locked until the stack ends; None if it still is."""
     try:
-        stream = stack.enter_context(path.open("rb"))
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        found = stack.enter_context(path.open("rb"))
+        fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        return False
-    return True
+        return None
+    return found
 
 
 def _folder(output: Path) -> Path:
@@ -291,22 +296,22 @@ def _folder(output: Path) -> Path:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Return the files of the record, the last written last.
+    """Return the files of the record; a link, a pipe or a folder that lies there is none.
 
     Raises
     ------
-    FileNotFoundError
-        If one vanishes meanwhile.
-    UsageError
+    OSError
         If the folder can't be read.
     """
     try:
-        found = [Path(entry.path) for entry in os.scandir(folder) if entry.name.endswith(_SUFFIX)]
+        with os.scandir(folder) as entries:
+            return sorted(
+                Path(entry.path)
+                for entry in entries
+                if entry.name.endswith(_SUFFIX) and entry.is_file(follow_symlinks=False)
+            )
     except FileNotFoundError:
         return []
-    except OSError as error:
-        raise UsageError(f"the record {folder} can't be read: {_reason(error)}") from error
-    return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
 def _entries(contents: Iterable[bytes]) -> dict[str, Entry]:

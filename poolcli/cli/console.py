@@ -44,6 +44,13 @@ def _say(word: str, colour: str, text: str) -> None:
 
 def _write(text: str) -> None:
     # A process may be started without one.
-    if sys.stderr is not None:
+    if sys.stderr is None:
+        return
+    try:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
+    except BrokenPipeError:
+        raise
+    except OSError:
+        # A log on a full disk, a terminal that is gone: no reason to leave the work undone.
+        pass
