@@ -9,7 +9,7 @@ from time import process_time
 import pytest
 
 from poolcli.errors import InputError, PlanError, SpecError
-from poolcli.files import arrays, weights
+from poolcli.files import arrays, recipes, weights
 from poolcli.plan import plan
 from poolcli.report.explain import explain
 from poolcli.report.machine import plan_facts, to_json
@@ -142,3 +142,34 @@ def test_a_long_chain_is_explained_in_seconds(specs: list[str], field: tuple[int
     assert explain(worked_out).count("\nstage ") == len(worked_out.steps) == 1000
     assert to_json(plan_facts(worked_out))
     assert process_time() - started < 10
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"layout = {BEYOND_DECIMAL}", "layout: expected letters in quotes"),
+        ("a." * 30_000 + "a = 1", "line 1 has more than 100 dots"),
+        ("\n[" + "a ." * 30_000 + "a]", "line 2 has more than 100 dots"),
+        ('[[stage]]\nspec = "max:2"\n' * 1_000_000, "more than 262,144 characters"),
+        ('[[stage]]\nspec = "max:1*1000"\n' * 1000, "more than 1,000 stages in a chain"),
+        ("a = " + "[" * 10_000, "recursion"),
+        ("a = " + "{a=" * 10_000, "recursion"),
+    ],
+    ids=["digits", "dots", "header", "stages", "repeats", "lists", "tables"],
+)
+def test_recipes_that_would_take_for_ever_are_refused(here: Path, text: str, said: str) -> None:
+    path = here / "r.toml"
+    path.write_text(text)
+    with pytest.raises(SpecError, match=said):
+        recipes.load(path)
+
+
+def test_a_recipe_that_does_not_end_is_not_read_to_its_end() -> None:
+    with pytest.raises(SpecError, match="more than 262,144 characters"):
+        recipes.load(Path("/dev/zero"))
+
+
+def test_dots_may_stand_in_a_recipes_comments(here: Path) -> None:
+    path = here / "r.toml"
+    path.write_text(f'# {"." * 200}\n[[stage]]\nspec = "max:2"\n')
+    assert len(recipes.load(path).chain) == 1
