@@ -9,7 +9,8 @@ from time import process_time
 import pytest
 
 from poolcli.errors import InputError, PlanError, SpecError
-from poolcli.files import arrays, recipes, weights
+from poolcli.files import arrays, images, recipes, weights
+from poolcli.files.inputs import MAX_PIXELS
 from poolcli.plan import plan
 from poolcli.report.explain import explain
 from poolcli.report.machine import plan_facts, to_json
@@ -173,3 +174,15 @@ def test_dots_may_stand_in_a_recipes_comments(here: Path) -> None:
     path = here / "r.toml"
     path.write_text(f'# {"." * 200}\n[[stage]]\nspec = "max:2"\n')
     assert len(recipes.load(path).chain) == 1
+
+
+def test_postscript_is_never_run(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose loops need not end; a program of that name would leave a file."""
+    (here / "gs").write_text("#!/bin/sh\ntouch was-run\n")
+    (here / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(here))
+    content = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 7\n%%EndComments\n{} loop\n"
+    for read in (images.read_header, images.read_pixels):
+        with pytest.raises(InputError, match="PostScript is a program"):
+            read(io.BytesIO(content), MAX_PIXELS)
+    assert not (here / "was-run").exists()

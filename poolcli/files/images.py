@@ -148,6 +148,9 @@ def _opened(stream: BinaryIO) -> Iterator[Image.Image]:
 
 
 def _facts(image: Image.Image, max_pixels: int) -> _Facts:
+    if image.format == "EPS":
+        # Pillow would have Ghostscript run it, for as long as it likes.
+        raise InputError("PostScript is a program, not a picture: save what it draws as PNG first")
     width, height = image.size
     if width * height > max_pixels:
         raise InputError(
