@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 from time import process_time
 
 import pytest
+from PIL import Image
 
 from poolcli.errors import InputError, PlanError, SpecError
 from poolcli.files import arrays, images, recipes, weights
@@ -186,3 +188,29 @@ def test_postscript_is_never_run(here: Path, monkeypatch: pytest.MonkeyPatch) ->
         with pytest.raises(InputError, match="PostScript is a program"):
             read(io.BytesIO(content), MAX_PIXELS)
     assert not (here / "was-run").exists()
+
+
+def tiff_of_too_many_samples() -> bytes:
+    """Return a TIFF whose pixels have 70,000 samples each, which Pillow logs as an error."""
+    stream = io.BytesIO()
+    Image.new("RGB", (2, 2)).save(stream, "TIFF")
+    tag = struct.pack("<HH", 277, 3)
+    before, after = stream.getvalue().split(tag, 1)
+    return before + struct.pack("<HHII", 277, 4, 1, 70_000) + after[8:]
+
+
+@pytest.mark.parametrize(
+    ("words", "content"),
+    [
+        (["shape", "8x8", "-s", "MaxPool2d(1if 1else 2)"], b""),
+        (["shape", "broken", "-s", "max:1"], npy("{1if 1else 2}")),
+        (["shape", "broken", "-s", "max:1"], tiff_of_too_many_samples()),
+    ],
+    ids=["layer", "header", "tiff"],
+)
+def test_an_error_stands_alone_without_the_warnings_of_libraries(
+    process: Run, here: Path, words: list[str], content: bytes
+) -> None:
+    (here / "broken").write_bytes(content)
+    ran = process(*words)
+    assert ran.error(ran.status or 1)

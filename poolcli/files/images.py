@@ -6,6 +6,7 @@ CMYK, LAB, YCbCr and HSV become RGB. EXIF orientation is applied.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from poolcli.maps import Header
 
 # The limit is checked here, as an error that names the flag, not a warning on the way.
 Image.MAX_IMAGE_PIXELS = None
+# What Pillow logs of a broken file is no second line beside the error, unless somebody listens.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _PLAIN: Final = {
     "1": "L",
