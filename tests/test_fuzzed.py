@@ -214,3 +214,50 @@ def test_an_error_stands_alone_without_the_warnings_of_libraries(
     (here / "broken").write_bytes(content)
     ran = process(*words)
     assert ran.error(ran.status or 1)
+
+
+@pytest.fixture
+def pillows_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give a test Pillow's own limit, which larger ones of other tests may have raised."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", MAX_PIXELS // 2)
+
+
+def large_second_frame(form: str, side: int = 20_000) -> bytes:
+    """Return a picture of 9×7 whose second frame is so many pixels long, or wide too."""
+    stream = io.BytesIO()
+    first, second = (Image.new("L", (9, 7), shade) for shade in (0, 255))
+    first.save(stream, form, save_all=True, append_images=[second], duration=9)
+    content = bytearray(stream.getvalue())
+    mark, large = struct.pack("<HHI", 257, 4, 1), struct.pack("<I", side)
+    if form == "GIF":
+        mark, large = b",\0\0\0\0", struct.pack("<HH", side, side)
+    at = content.rindex(mark) + len(mark)
+    content[at : at + len(large)] = large
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (large_second_frame("TIFF"), "^frame 2 has another size"),
+        (large_second_frame("GIF"), "^more than 178,956,970 pixels: raise --max-pixels"),
+        (large_second_frame("GIF", 2000), "^frame 2 has another size"),
+    ],
+    ids=["TIFF", "GIF", "smaller GIF"],
+)
+@pytest.mark.usefixtures("pillows_limit")
+def test_a_later_frame_is_not_decoded_at_a_size_of_its_own(content: bytes, said: str) -> None:
+    """Of which the header says nothing: memory is counted by the first one's."""
+    assert images.read_header(io.BytesIO(content), MAX_PIXELS).shape[:3] == (2, 7, 9)
+    with pytest.raises(InputError, match=said):
+        images.read_pixels(io.BytesIO(content), MAX_PIXELS)
+
+
+@pytest.mark.filterwarnings("ignore")  # as the program ignores Pillow's
+@pytest.mark.usefixtures("pillows_limit")
+def test_the_limit_on_pixels_holds_however_far_it_is_passed() -> None:
+    content = b"P5 30000 30000 255\n"
+    for limit in (1000, MAX_PIXELS):
+        with pytest.raises(InputError, match=rf"more than {limit:,} pixels: raise --max-pixels"):
+            images.read_header(io.BytesIO(content), limit)
+    assert images.read_header(io.BytesIO(content), 30_000**2).shape == (30_000, 30_000)

@@ -21,8 +21,6 @@ from poolcli.files.formats import Encoding
 from poolcli.kernels.views import Array
 from poolcli.maps import Header
 
-# The limit is checked here, as an error that names the flag, not a warning on the way.
-Image.MAX_IMAGE_PIXELS = None
 # What Pillow logs of a broken file is no second line beside the error, unless somebody listens.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
@@ -83,24 +81,26 @@ def read_header(stream: BinaryIO, max_pixels: int) -> Header:
     InputError
         If it is no image, has more pixels than ``max_pixels``, or bits that Pillow would drop.
     """
-    with _opened(stream) as image:
+    with _opened(stream, max_pixels) as image:
         return _facts(image, max_pixels).header
 
 
 def read_pixels(stream: BinaryIO, max_pixels: int) -> Array:
     """Decode an image, all its frames where it has several."""
-    with _opened(stream) as image:
+    with _opened(stream, max_pixels) as image:
         facts = _facts(image, max_pixels)
         if facts.frames == 1:
             return _pixels(image, facts)
         frames: list[Array] = []
+        size = image.size
         for number, frame in enumerate(ImageSequence.Iterator(image), start=1):
             _refuse_dropped_bits(frame)
             if image.format == "TIFF" and _PLAIN.get(frame.mode) != facts.mode:
                 raise InputError(f"frame {number} is of mode {frame.mode}, the first {facts.mode}")
-            frames.append(_pixels(frame, facts))
-            if frames[-1].shape != frames[0].shape:
+            if frame.size != size:
+                # Before it is decoded: a few bytes may stand for any size.
                 raise InputError(f"frame {number} has another size than the first")
+            frames.append(_pixels(frame, facts))
         return np.stack(frames)
 
 
@@ -134,8 +134,11 @@ _ENCODERS: Final[dict[str, dict[str, Any]]] = {
 
 
 @contextmanager
-def _opened(stream: BinaryIO) -> Iterator[Image.Image]:
+def _opened(stream: BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
     """Open an image; whatever Pillow makes of broken bytes is one kind of error."""
+    # Beside the image's own size, which is checked here, there are those that only Pillow sees, as
+    # of a GIF's later frames. It refuses twice this number.
+    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, -(-max_pixels // 2))
     try:
         with Image.open(stream) as image:
             yield image
@@ -143,6 +146,8 @@ def _opened(stream: BinaryIO) -> Iterator[Image.Image]:
         raise
     except UnidentifiedImageError:
         raise InputError("neither an image that Pillow can read nor an .npy array") from None
+    except Image.DecompressionBombError:
+        raise InputError(_too_many(max_pixels)) from None
     except MemoryError:
         raise InputError("too large for this machine's memory") from None
     except Exception as error:
@@ -156,10 +161,7 @@ def _facts(image: Image.Image, max_pixels: int) -> _Facts:
         raise InputError("PostScript is a program, not a picture: save what it draws as PNG first")
     width, height = image.size
     if width * height > max_pixels:
-        raise InputError(
-            f"{width}×{height} are more than {max_pixels:,} pixels: "
-            "raise --max-pixels if you trust the file"
-        )
+        raise InputError(f"{width}×{height} are {_too_many(max_pixels)}")
     _refuse_dropped_bits(image)
     mode = _PLAIN.get(image.mode)
     if mode is None:
@@ -178,6 +180,10 @@ def _facts(image: Image.Image, max_pixels: int) -> _Facts:
     return _Facts(
         mode, frames, orientation, Header(shape, layout, _DTYPES.get(mode, "uint8"), name)
     )
+
+
+def _too_many(max_pixels: int) -> str:
+    return f"more than {max_pixels:,} pixels: raise --max-pixels if you trust the file"
 
 
 def _orientation(image: Image.Image) -> int:
