@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 import struct
+from math import comb
 from pathlib import Path
 from time import process_time
 
+import numpy as np
 import pytest
 from PIL import Image
 
+import poolcli
 from poolcli.errors import InputError, PlanError, SpecError
 from poolcli.files import arrays, images, recipes, weights
 from poolcli.files.inputs import MAX_PIXELS
+from poolcli.kernels.reducers import binomial
 from poolcli.plan import plan
 from poolcli.report.explain import explain
 from poolcli.report.machine import plan_facts, to_json
@@ -261,3 +265,15 @@ def test_the_limit_on_pixels_holds_however_far_it_is_passed() -> None:
         with pytest.raises(InputError, match=rf"more than {limit:,} pixels: raise --max-pixels"):
             images.read_header(io.BytesIO(content), limit)
     assert images.read_header(io.BytesIO(content), 30_000**2).shape == (30_000, 30_000)
+
+
+@pytest.mark.parametrize("size", [1025, 1026])
+def test_binomial_weights_of_long_windows_are_those_of_whole_numbers(size: int) -> None:
+    exact = np.array([comb(size - 1, tap) / 2 ** (size - 1) for tap in range(size)])
+    np.testing.assert_allclose(binomial(size), exact, rtol=1e-13, atol=1e-300)
+
+
+def test_a_blur_much_longer_than_its_map_takes_no_minutes() -> None:
+    started = process_time()
+    assert poolcli.pool(np.full(12, 5.0), "blur:65535") == pytest.approx([5.0] * 6)
+    assert process_time() - started < 10
