@@ -20,6 +20,7 @@ from poolcli.kernels.reducers import binomial
 from poolcli.plan import plan
 from poolcli.report.explain import explain
 from poolcli.report.machine import plan_facts, to_json
+from poolcli.report.words import total
 from poolcli.stages import Chain, Stage
 from tests.conftest import Run
 from tests.test_arrays import header_of, npy
@@ -277,3 +278,7 @@ def test_a_blur_much_longer_than_its_map_takes_no_minutes() -> None:
     started = process_time()
     assert poolcli.pool(np.full(12, 5.0), "blur:65535") == pytest.approx([5.0] * 6)
     assert process_time() - started < 10
+
+
+def test_a_map_that_comes_from_nothing_is_reported() -> None:
+    assert total(plan((0, 4, 4), "conv:2,out=4")).startswith("no elements at first, peak ")
