@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import io
+import struct
+from math import comb
 from pathlib import Path
 from time import process_time
 
+import numpy as np
 import pytest
+from PIL import Image
 
+import poolcli
 from poolcli.errors import InputError, PlanError, SpecError
-from poolcli.files import arrays, weights
+from poolcli.files import arrays, images, recipes, weights
+from poolcli.files.inputs import MAX_PIXELS
+from poolcli.kernels.reducers import binomial
 from poolcli.plan import plan
 from poolcli.report.explain import explain
 from poolcli.report.machine import plan_facts, to_json
+from poolcli.report.words import total
 from poolcli.stages import Chain, Stage
 from tests.conftest import Run
 from tests.test_arrays import header_of, npy
@@ -142,3 +150,135 @@ def test_a_long_chain_is_explained_in_seconds(specs: list[str], field: tuple[int
     assert explain(worked_out).count("\nstage ") == len(worked_out.steps) == 1000
     assert to_json(plan_facts(worked_out))
     assert process_time() - started < 10
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"layout = {BEYOND_DECIMAL}", "layout: expected letters in quotes"),
+        ("a." * 30_000 + "a = 1", "line 1 has more than 100 dots"),
+        ("\n[" + "a ." * 30_000 + "a]", "line 2 has more than 100 dots"),
+        ('[[stage]]\nspec = "max:2"\n' * 1_000_000, "more than 262,144 characters"),
+        ('[[stage]]\nspec = "max:1*1000"\n' * 1000, "more than 1,000 stages in a chain"),
+        ("a = " + "[" * 10_000, "recursion"),
+        ("a = " + "{a=" * 10_000, "recursion"),
+    ],
+    ids=["digits", "dots", "header", "stages", "repeats", "lists", "tables"],
+)
+def test_recipes_that_would_take_for_ever_are_refused(here: Path, text: str, said: str) -> None:
+    path = here / "r.toml"
+    path.write_text(text)
+    with pytest.raises(SpecError, match=said):
+        recipes.load(path)
+
+
+def test_a_recipe_that_does_not_end_is_not_read_to_its_end() -> None:
+    with pytest.raises(SpecError, match="more than 262,144 characters"):
+        recipes.load(Path("/dev/zero"))
+
+
+def test_dots_may_stand_in_a_recipes_comments(here: Path) -> None:
+    path = here / "r.toml"
+    path.write_text(f'# {"." * 200}\n[[stage]]\nspec = "max:2"\n')
+    assert len(recipes.load(path).chain) == 1
+
+
+def test_postscript_is_never_run(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose loops need not end; a program of that name would leave a file."""
+    (here / "gs").write_text("#!/bin/sh\ntouch was-run\n")
+    (here / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(here))
+    content = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 7\n%%EndComments\n{} loop\n"
+    for read in (images.read_header, images.read):
+        with pytest.raises(InputError, match="PostScript is a program"):
+            read(io.BytesIO(content), MAX_PIXELS)
+    assert not (here / "was-run").exists()
+
+
+def tiff_of_too_many_samples() -> bytes:
+    """Return a TIFF whose pixels have 70,000 samples each, which Pillow logs as an error."""
+    stream = io.BytesIO()
+    Image.new("RGB", (2, 2)).save(stream, "TIFF")
+    tag = struct.pack("<HH", 277, 3)
+    before, after = stream.getvalue().split(tag, 1)
+    return before + struct.pack("<HHII", 277, 4, 1, 70_000) + after[8:]
+
+
+@pytest.mark.parametrize(
+    ("words", "content"),
+    [
+        (["shape", "8x8", "-s", "MaxPool2d(1if 1else 2)"], b""),
+        (["shape", "broken", "-s", "max:1"], npy("{1if 1else 2}")),
+        (["shape", "broken", "-s", "max:1"], tiff_of_too_many_samples()),
+    ],
+    ids=["layer", "header", "tiff"],
+)
+def test_an_error_stands_alone_without_the_warnings_of_libraries(
+    process: Run, here: Path, words: list[str], content: bytes
+) -> None:
+    (here / "broken").write_bytes(content)
+    ran = process(*words)
+    assert ran.error(ran.status or 1)
+
+
+@pytest.fixture
+def pillows_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give a test Pillow's own limit, which larger ones of other tests may have raised."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", MAX_PIXELS // 2)
+
+
+def large_second_frame(form: str, side: int = 20_000) -> bytes:
+    """Return a picture of 9×7 whose second frame is so many pixels long, or wide too."""
+    stream = io.BytesIO()
+    first, second = (Image.new("L", (9, 7), shade) for shade in (0, 255))
+    first.save(stream, form, save_all=True, append_images=[second], duration=9)
+    content = bytearray(stream.getvalue())
+    mark, large = struct.pack("<HHI", 257, 4, 1), struct.pack("<I", side)
+    if form == "GIF":
+        mark, large = b",\0\0\0\0", struct.pack("<HH", side, side)
+    at = content.rindex(mark) + len(mark)
+    content[at : at + len(large)] = large
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (large_second_frame("TIFF"), "^frame 2 has another size"),
+        (large_second_frame("GIF"), "^more than 178,956,970 pixels: raise --max-pixels"),
+        (large_second_frame("GIF", 2000), "^frame 2 has another size"),
+    ],
+    ids=["TIFF", "GIF", "smaller GIF"],
+)
+@pytest.mark.usefixtures("pillows_limit")
+def test_a_later_frame_is_not_decoded_at_a_size_of_its_own(content: bytes, said: str) -> None:
+    """Of which the header says nothing: memory is counted by the first one's."""
+    assert images.read_header(io.BytesIO(content), MAX_PIXELS).shape[:3] == (2, 7, 9)
+    with pytest.raises(InputError, match=said):
+        images.read(io.BytesIO(content), MAX_PIXELS)
+
+
+@pytest.mark.filterwarnings("ignore")  # as the program ignores Pillow's
+@pytest.mark.usefixtures("pillows_limit")
+def test_the_limit_on_pixels_holds_however_far_it_is_passed() -> None:
+    content = b"P5 30000 30000 255\n"
+    for limit in (1000, MAX_PIXELS):
+        with pytest.raises(InputError, match=rf"more than {limit:,} pixels: raise --max-pixels"):
+            images.read_header(io.BytesIO(content), limit)
+    assert images.read_header(io.BytesIO(content), 30_000**2).shape == (30_000, 30_000)
+
+
+@pytest.mark.parametrize("size", [1025, 1026])
+def test_binomial_weights_of_long_windows_are_those_of_whole_numbers(size: int) -> None:
+    exact = np.array([comb(size - 1, tap) / 2 ** (size - 1) for tap in range(size)])
+    np.testing.assert_allclose(binomial(size), exact, rtol=1e-13, atol=1e-300)
+
+
+def test_a_blur_much_longer_than_its_map_takes_no_minutes() -> None:
+    started = process_time()
+    assert poolcli.pool(np.full(12, 5.0), "blur:65535") == pytest.approx([5.0] * 6)
+    assert process_time() - started < 10
+
+
+def test_a_map_that_comes_from_nothing_is_reported() -> None:
+    assert total(plan((0, 4, 4), "conv:2,out=4")).startswith("no elements at first, peak ")

@@ -207,7 +207,6 @@ os.kill(os.getpid(), signal.{name})
 @pytest.mark.parametrize(
     ("number", "module", "status"),
     [
-        (signal.SIGINT, "dataclasses", 130),
         # Which a shell takes for 130 and 143.
         (signal.SIGINT, "click", -signal.SIGINT),
         (signal.SIGTERM, "click", -signal.SIGTERM),

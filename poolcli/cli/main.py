@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -73,6 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     0 all done; 1 an input failed; 2 the command can't be carried out as typed; 130 interrupted;
     143 terminated.
     """
+    if arguments is None and not sys.warnoptions:
+        # Of a broken input the error says enough; what Python or Pillow warn of stands beside it.
+        warnings.simplefilter("ignore")
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if sys.stdout is None:
         console.error("standard output is closed")
