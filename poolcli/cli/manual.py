@@ -16,6 +16,7 @@ STATUS = (
 ENVIRONMENT = (
     ("NO_COLOR", "if set, nothing is coloured; TERM=dumb does without a progress bar too"),
     ("COLUMNS", "the width of tables, if it is not that of the terminal"),
+    ("_POOLCLI_COMPLETE", "bash_source, zsh_source or fish_source prints the shell's completion"),
     ("TMPDIR", "where pipes and packed arrays are held that are too large for the memory"),
 )
 
