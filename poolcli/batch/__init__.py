@@ -2,8 +2,8 @@
 
 from poolcli.batch.jobs import MEMORY, Job, Options, Outcome, Result, Save
 from poolcli.batch.planning import check_folders, prepare
-from poolcli.batch.record import Earlier, Record, making
-from poolcli.batch.running import Books, execute_all, planned_all
+from poolcli.batch.record import Earlier, making
+from poolcli.batch.running import Books, execute_all, planned_all, recording
 
 __all__ = [
     "MEMORY",
@@ -12,7 +12,6 @@ __all__ = [
     "Job",
     "Options",
     "Outcome",
-    "Record",
     "Result",
     "Save",
     "check_folders",
@@ -20,4 +19,5 @@ __all__ = [
     "making",
     "planned_all",
     "prepare",
+    "recording",
 ]

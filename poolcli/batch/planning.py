@@ -188,7 +188,7 @@ def _sheet_path(source: Source, options: Options) -> Path | None:
     return Path(names.fill(options.sheet, {"stem": stem, "name": source.file_name}))
 
 
-def check_folders(jobs: Iterable[Job]) -> None:
+def check_folders(prepared: Iterable[Job | Outcome]) -> None:
     """Make the folders of all results, before the first of them is written.
 
     Raises
@@ -198,6 +198,7 @@ def check_folders(jobs: Iterable[Job]) -> None:
     """
     from poolcli.files import atomic
 
+    jobs = (entry for entry in prepared if isinstance(entry, Job))
     for folder in dict.fromkeys(path.parent for job in jobs for path in job.paths):
         atomic.check_writable(folder)
         atomic.remove_leftovers(folder)

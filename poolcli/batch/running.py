@@ -30,6 +30,17 @@ class Books:
     """Where this run's results are noted."""
 
 
+@contextmanager
+def recording(prepared: Iterable[Job | Outcome], options: Options, books: Books) -> Iterator[Books]:
+    """Keep a record of what the results are made from, if there are any to be written."""
+    writes = any(isinstance(entry, Job) and entry.paths for entry in prepared)
+    if not writes or options.output is None:
+        yield books
+        return
+    with closing(Record.begin(options.output, books.run)) as record:
+        yield replace(books, record=record)
+
+
 def planned_all(
     prepared: Iterable[Job | Outcome], options: Options, books: Books | None = None
 ) -> Outcomes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -249,34 +249,29 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
         raise UsageError(f"-o - takes one input, not {len(found.sources)}")
     if found.passed_over and not quiet:
         console.note(f"{found.passed_over} files of no known kind passed over")
-    mine, others = discovery.shard(found.sources, *(shard or (1, 1)))
-    if shard and not mine:
-        console.note(f"shard {shard[0]}/{shard[1]} of {len(found.sources)} inputs is empty")
+    index, count = shard or (1, 1)
+    mine, others = discovery.shard(found.sources, index, count)
+    if not mine:
+        console.note(f"shard {index}/{count} of {len(others)} inputs is empty")
         return 0
     earlier = batch.Earlier.read(request.output) if resume and request.output else None
     prepared = batch.prepare(mine, chain, request, others=others, earlier=earlier)
-    making = batch.making(chain, request)
+    books = batch.Books(run=batch.making(chain, request), earlier=earlier)
+    reporter = Reporter(count=len(mine), as_json=as_json, quiet=quiet, debug=debug, dry_run=dry_run)
+    table = None if as_json or quiet else sys.stderr if to_stdout else sys.stdout
+    if dry_run:
+        _print_tables(prepared, table)
+        for outcome in batch.planned_all(prepared, request, books):
+            reporter.take(outcome)
+        return reporter.end()
+    batch.check_folders(prepared)
     with ExitStack() as stack:
-        record = None
-        if not dry_run:
-            writing = [entry for entry in prepared if isinstance(entry, batch.Job) and entry.paths]
-            batch.check_folders(writing)
-            if writing and request.output and (len(found.sources) > 1 or resume):
-                record = stack.enter_context(closing(batch.Record.begin(request.output, making)))
-        if not as_json and not quiet:
-            _print_tables(prepared, to_stderr=to_stdout)
-        books = batch.Books(run=making, earlier=earlier, record=record)
-        reporter = Reporter(
-            count=len(mine), as_json=as_json, quiet=quiet, debug=debug, dry_run=dry_run
-        )
-        shown = stack.enter_context(progress.shown(prepared, quiet=quiet or dry_run))
-        if dry_run:
-            outcomes = batch.planned_all(prepared, request, books)
-        else:
-            stdout = sys.stdout.buffer if to_stdout else None
-            outcomes = batch.execute_all(
-                prepared, request, stdout, books=books, on_read=shown.on_read
-            )
+        if len(found.sources) > 1 or resume:
+            books = stack.enter_context(batch.recording(prepared, request, books))
+        _print_tables(prepared, table)
+        shown = stack.enter_context(progress.shown(prepared, quiet=quiet))
+        stdout = sys.stdout.buffer if to_stdout else None
+        outcomes = batch.execute_all(prepared, request, stdout, books=books, on_read=shown.on_read)
         # Closed whatever happens, so that no input is begun after the run has come to its end.
         stack.enter_context(closing(outcomes))
         for outcome in outcomes:
@@ -299,16 +294,18 @@ def _found(words: tuple[str, ...], search: Search, list_name: str | None, *, nul
     return discovery.find(words, stdin, search, discovery.read_list(list_name, stdin, null=null))
 
 
-def _print_tables(prepared: Iterable[Job | Outcome], *, to_stderr: bool) -> None:
+def _print_tables(prepared: Iterable[Job | Outcome], stream: TextIO | None) -> None:
     """Print a table for each distinct plan, under the names of the inputs that share it."""
     from poolcli import batch
     from poolcli.report.tables import print_plan
     from poolcli.report.words import printable
 
+    if stream is None:
+        return
     sharing: dict[Plan, list[str]] = {}
     for entry in prepared:
         if isinstance(entry, batch.Job):
             sharing.setdefault(entry.plan, []).append(printable(entry.source.name))
     for plan, names in sharing.items():
         title = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-        print_plan(plan, title, sys.stderr if to_stderr else sys.stdout)
+        print_plan(plan, title, stream)
