@@ -22,6 +22,7 @@ from poolcli.files.formats import Encoding
 from poolcli.files.inputs import MAX_PIXELS, Source
 from poolcli.files.metadata import Metadata, provenance
 from poolcli.layouts import layout_advice
+from poolcli.lighting import Lighting, lighting
 from poolcli.maps import Header
 from poolcli.plan import Plan, Step, plan_chain
 from poolcli.stages import Chain
@@ -57,6 +58,10 @@ class Options:
     jobs: int | None = None
     """Inputs worked on at once; by default as many as there are processors."""
     encoding: Encoding = field(default_factory=Encoding)
+    linear: bool = False
+    """Whether pictures are worked on in linear light."""
+    premultiply: bool = False
+    """Whether their colours are weighed by alpha."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,8 @@ class Job:
     """Bytes held at once."""
     in_parts: bool = False
     """Whether it is too large for the memory, and read, pooled and written in parts."""
+    lighting: Lighting | None = None
+    """How it is worked on as light, if it is."""
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -143,6 +150,7 @@ def _plan(source: Source, chain: Chain, options: Options, wanted: str | None) ->
     header = source.read_header(options.layout, options.max_pixels)
     plan = plan_chain(chain, header.shape, layout=header.layout, dtype=header.dtype)
     plan = formats.saved_plan(plan, header, wanted, options.dtype)
+    lit = lighting(chain, header, linear=options.linear, premultiply=options.premultiply)
     if options.sheet is not None and 0 in header.shape:
         raise OutputError("it has no elements to show on a contact sheet")
     saved = {"all": plan.steps, "last": plan.steps[-1:], "none": ()}[options.save]
@@ -155,7 +163,8 @@ def _plan(source: Source, chain: Chain, options: Options, wanted: str | None) ->
             file_name = names.result_name(options.template, source.file_name, step, suffix)
             path = options.output / source.folder / file_name
         results.append(Result(step, name, path))
-    job = Job(source, header, plan, tuple(results), _sheet_path(source, options))
+    sheet = _sheet_path(source, options)
+    job = Job(source, header, plan, tuple(results), sheet, lighting=lit)
     return _within_memory(job, options)
 
 
@@ -172,7 +181,11 @@ def _within_memory(job: Job, options: Options) -> Job:
         If it takes more than it may.
     """
     saved = {result.step.index for result in job.results}
-    needed = memory.needed_at_once(job.plan, saved)
+    needed = (
+        memory.needed_at_once(job.plan, saved)
+        if job.lighting is None
+        else job.lighting.needed(job.plan, saved)
+    )
     held = prod(job.header.shape) * ITEM_SIZES[job.header.dtype]
     if job.header.is_image:
         # What is decoded is copied once.
@@ -346,7 +359,8 @@ def _pool_and_write(
     shown = [("input", array)] if job.sheet is not None else []
     asked = None if job.sheet is not None else set(results)
     counted = options.dtype is not None
-    running = engine.run(job.plan, array, saved=asked, counted=counted, threads=threads)
+    run = engine.run if job.lighting is None else job.lighting.run
+    running = run(job.plan, array, saved=asked, counted=counted, threads=threads)
     # Nothing is held here that the engine is done with.
     del array
     for step, saved, lost in ((each.step, each.array, each.losses) for each in running):
@@ -413,6 +427,8 @@ def _telling(options: Options, metadata: Metadata, job: Job, index: int) -> Opti
         words += ["--layout", options.layout]
     if options.dtype is not None:
         words += ["--dtype", options.dtype]
+    if job.lighting is not None:
+        words += job.lighting.words
     stages = [step.stage for step in job.plan.steps[:index]]
     software = provenance(job.source.file_name, stages, words)
     carried = replace(metadata, software=software)

@@ -61,6 +61,8 @@ _STDOUT = "-"
     callback=options.checked_dtype,
     help="Cast saved results: rounded, saturated, NaN to 0.",
 )
+@click.option("--linear", is_flag=True, help="Pool pictures in linear light, by sRGB's curve.")
+@click.option("--premultiply", is_flag=True, help="Weigh the colours of pictures by their alpha.")
 @click.option("--force", is_flag=True, help="Replace results that exist.")
 @click.option(
     "--sheet",
@@ -115,6 +117,8 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
     template: str | None,
     layout: str | None,
     dtype: str | None,
+    linear: bool,
+    premultiply: bool,
     force: bool,
     sheet: str | None,
     max_pixels: int | None,
@@ -157,6 +161,8 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
         memory=memory,
         jobs=jobs,
         encoding=Encoding(png_level, quality),
+        linear=linear,
+        premultiply=premultiply,
     )
     if to_stdout and sheet is not None:
         raise UsageError("-o - saves nothing else: it goes without --sheet")
