@@ -168,6 +168,7 @@ def test_files_are_not_offered_where_none_fits() -> None:
     assert items("conv,weights=a*") == []
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_following_what_is_offered_ends_in_a_spec(data: st.DataObject) -> None:
     spec = ""
@@ -192,7 +193,7 @@ ALPHABET = st.sampled_from(
 )
 
 
-@settings(max_examples=300)
+@settings(deadline=None, max_examples=300)
 @given(st.text() | st.lists(ALPHABET).map("".join))
 @example('conv,weights="",')
 @example("max:2,(" * 50)
@@ -336,7 +337,7 @@ LINES = st.lists(
 )
 
 
-@settings(max_examples=200)
+@settings(deadline=None, max_examples=200)
 @given(LINES, st.sampled_from(SHELLS))
 @example(["run", "-s", "conv,weights=\udcff.npy,str"], "zsh")
 def test_whatever_is_typed_is_answered_in_whole_lines(words: list[str], shell: str) -> None:

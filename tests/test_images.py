@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from poolcli.files import images
 from poolcli.files.inputs import MAX_PIXELS
 from poolcli.maps import Header
 from tests.conftest import Run, colour, grey, pixels, save
+from tests.deep_files import tiff
 
 Array = npt.NDArray[Any]
 
@@ -186,7 +185,7 @@ def test_a_mode_that_is_not_known_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_big_endian_tiff_gives_native_numbers() -> None:
-    header, array = both(tiff([1, 300, 65535], 1, big=True))
+    header, array = both(tiff(np.array([[1, 300, 65535]], np.uint16), order=">"))
     assert (array.tolist(), header.dtype) == ([[1, 300, 65535]], "uint16")
 
 
@@ -225,83 +224,6 @@ def test_exif_orientation_through_the_program(poolcli: Run, here: Path) -> None:
     with Image.open(here / "pooled/a.1-pick1x1.png") as result:
         assert np.array(result).tolist() == np.rot90(grey(), -1).tolist()
         assert result.getexif().get(0x0112) is None
-
-
-def png(values: list[int], colour_type: int, bits: int = 16) -> bytes:
-    """Write a PNG of one row by hand, 16 bits a sample."""
-    channels = {0: 1, 2: 3, 4: 2, 6: 4}[colour_type]
-    header = struct.pack(">IIBBBBB", len(values) // channels, 1, bits, colour_type, 0, 0, 0)
-    row = b"\0" + struct.pack(f">{len(values)}H", *values)
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-        )
-
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(row))
-        + chunk(b"IEND", b"")
-    )
-
-
-def tiff(values: list[int], channels: int, *, big: bool = False) -> bytes:
-    """Write a TIFF of one row by hand, 16 bits a sample."""
-    end = ">" if big else "<"
-    entries = [
-        (256, 4, 1, len(values) // channels),
-        (257, 4, 1, 1),
-        (258, 3, channels, 16 if channels == 1 else 8),
-        (259, 3, 1, 1),
-        (262, 3, 1, 2 if channels >= 3 else 1),
-        (273, 4, 1, 0),
-        (277, 3, 1, channels),
-        (278, 4, 1, 1),
-        (279, 4, 1, 2 * len(values)),
-    ]
-    bits = struct.pack(f"{end}4H", 16, 16, 16, 16)
-    data = struct.pack(f"{end}{len(values)}H", *values)
-    start = 16 + len(data)
-    directory = struct.pack(f"{end}H", len(entries))
-    for tag, kind, count, value in entries:
-        number = 16 if tag == 273 else value
-        packed = struct.pack(f"{end}H2x" if kind == 3 and count == 1 else f"{end}I", number)
-        directory += struct.pack(f"{end}HHI", tag, kind, count) + packed
-    head = (b"MM\0*" if big else b"II*\0") + struct.pack(f"{end}I", start)
-    return head + bits + data + directory + struct.pack(f"{end}I", 0)
-
-
-def test_the_hand_written_files_are_good_where_pillow_can_read_them() -> None:
-    assert both(png([1, 300], 0))[1].tolist() == [[1, 300]]
-    assert both(tiff([1, 300], 1))[1].tolist() == [[1, 300]]
-
-
-def sgi(_values: list[int]) -> bytes:
-    return encoded(Image.new("RGB", (2, 2), (1, 2, 3)), "SGI", bpc=2)
-
-
-def ppm(values: list[int]) -> bytes:
-    return b"P6 1 1 65535\n" + struct.pack(">3H", *values)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        png([300, 400, 500], 2),
-        png([300, 400], 4),
-        png([300, 400, 500, 600], 6),
-        tiff([300, 400, 500], 3),
-        tiff([300, 400, 500], 3, big=True),
-        ppm([300, 400, 500]),
-        sgi([300]),
-    ],
-    ids=["PNG RGB", "PNG LA", "PNG RGBA", "TIFF RGB", "TIFF RGB big-endian", "PPM", "SGI"],
-)
-def test_16_bit_colour_is_refused_in_words_not_cut_to_8(content: bytes) -> None:
-    for read in (images.read_header, images.read):
-        with pytest.raises(InputError, match="16 bits a channel"):
-            read(io.BytesIO(content), MAX_PIXELS)
 
 
 def moving(count: int = 3) -> list[Array]:

@@ -17,6 +17,7 @@ from poolcli import __version__
 from poolcli.files.metadata import Metadata, provenance, sensible
 from poolcli.stages import Stage
 from tests.conftest import Run, colour, grey, pixels, save
+from tests.deep_files import chunk
 
 EXIF, GPS, SOFTWARE, ORIENTATION = 0x8769, 0x8825, 0x0131, 0x0112
 SUFFIX = {"png": ".png", "tiff": ".tiff", "webp": ".webp", "jpg": ".jpg"}
@@ -222,10 +223,6 @@ def test_grey_of_32_bits_carries_too(poolcli: Run, here: Path) -> None:
         path = here / "pooled/a.1-max2x2.tiff"
         assert told(path).items() >= KEPT.items()
         assert said_resolution(path) == (300, 300)
-
-
-def chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
 def encoded(form: str = "PNG", **options: Any) -> bytes:

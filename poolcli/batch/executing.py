@@ -66,6 +66,8 @@ class _Writing:
             words += ["--layout", options.layout]
         if options.dtype is not None:
             words += ["--dtype", options.dtype]
+        if job.lighting is not None:
+            words += job.lighting.words
         stages = [step.stage for step in job.plan.steps[:index]]
         carried = replace(metadata, software=provenance(job.source.file_name, stages, words))
         encoding = replace(options.encoding, metadata=carried)
@@ -129,7 +131,8 @@ def _pool_and_write(
     shown = [("input", array)] if job.sheet is not None else []
     asked = None if job.sheet is not None else set(results)
     counted = options.dtype is not None
-    running = engine.run(job.plan, array, saved=asked, counted=counted, threads=threads)
+    run = engine.run if job.lighting is None else job.lighting.run
+    running = run(job.plan, array, saved=asked, counted=counted, threads=threads)
     # Nothing is held here that the engine is done with.
     del array
     for step, saved, lost in ((each.step, each.array, each.losses) for each in running):

@@ -12,6 +12,7 @@ from poolcli.files import names
 from poolcli.files.formats import Encoding
 from poolcli.files.inputs import MAX_PIXELS, Source
 from poolcli.layouts import layout_advice
+from poolcli.lighting import Lighting
 from poolcli.maps import Header
 from poolcli.plan import Plan, Step
 
@@ -40,6 +41,10 @@ class Options:
     jobs: int | None = None
     """Inputs worked on at once; by default as many as there are processors."""
     encoding: Encoding = field(default_factory=Encoding)
+    linear: bool = False
+    """Whether pictures are worked on in linear light."""
+    premultiply: bool = False
+    """Whether their colours are weighed by alpha."""
     fail_fast: bool = False
     """Whether no input is begun after one has failed."""
 
@@ -66,6 +71,8 @@ class Job:
     """Bytes held at once."""
     in_parts: bool = False
     """Whether it is too large for the memory, and read, pooled and written in parts."""
+    lighting: Lighting | None = None
+    """How it is worked on as light, if it is."""
 
     @property
     def size(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -13,6 +13,7 @@ from poolcli.batch.record import Earlier
 from poolcli.errors import InputError, OutputError, PlanError, UsageError
 from poolcli.files import formats, names
 from poolcli.files.inputs import Source
+from poolcli.lighting import Lighting, lighting
 from poolcli.maps import Header
 from poolcli.plan import Plan, plan_chain
 from poolcli.stages import Chain
@@ -100,38 +101,40 @@ class _Planner:
     chain: Chain
     options: Options
     wanted: str | None
-    known: dict[Header, Plan] = field(default_factory=dict)
+    known: dict[Header, tuple[Plan, Lighting | None]] = field(default_factory=dict)
 
     def prepared(self, source: Source) -> Job | Outcome:
         try:
             header = source.read_header(self.options.layout, self.options.max_pixels)
-            plan = self.known.get(header)
-            if plan is None:
-                plan = plan_chain(
-                    self.chain, header.shape, layout=header.layout, dtype=header.dtype
-                )
-                plan = formats.saved_plan(plan, header, self.wanted, self.options.dtype)
-                self.known[header] = plan
-            return _job(source, header, plan, self.options, self.wanted)
+            if header not in self.known:
+                self.known[header] = self._planned(header)
+            return _within_memory(self._job(source, header), self.options)
         except (InputError, OutputError, PlanError) as error:
             return Outcome(source, error=error)
 
+    def _planned(self, header: Header) -> tuple[Plan, Lighting | None]:
+        chain, options = self.chain, self.options
+        plan = plan_chain(chain, header.shape, layout=header.layout, dtype=header.dtype)
+        plan = formats.saved_plan(plan, header, self.wanted, options.dtype)
+        return plan, lighting(chain, header, linear=options.linear, premultiply=options.premultiply)
 
-def _job(source: Source, header: Header, plan: Plan, options: Options, wanted: str | None) -> Job:
-    if options.sheet is not None and 0 in header.shape:
-        raise OutputError("it has no elements to show on a contact sheet")
-    saved = {"all": plan.steps, "last": plan.steps[-1:], "none": ()}[options.save]
-    results = []
-    for step in saved:
-        name = formats.choose(wanted, header, step.shape, step.dtype)
-        path = None
-        if options.output is not None:
-            suffix = formats.SUFFIXES[name]
-            file_name = names.result_name(options.template, source.file_name, step, suffix)
-            path = options.output / source.folder / file_name
-        results.append(Result(step, name, path))
-    job = Job(source, header, plan, tuple(results), _sheet_path(source, options))
-    return _within_memory(job, options)
+    def _job(self, source: Source, header: Header) -> Job:
+        options = self.options
+        plan, light = self.known[header]
+        if options.sheet is not None and 0 in header.shape:
+            raise OutputError("it has no elements to show on a contact sheet")
+        saved = {"all": plan.steps, "last": plan.steps[-1:], "none": ()}[options.save]
+        results = []
+        for step in saved:
+            name = formats.choose(self.wanted, header, step.shape, step.dtype)
+            path = None
+            if options.output is not None:
+                suffix = formats.SUFFIXES[name]
+                file_name = names.result_name(options.template, source.file_name, step, suffix)
+                path = options.output / source.folder / file_name
+            results.append(Result(step, name, path))
+        sheet = _sheet_path(source, options)
+        return Job(source, header, plan, tuple(results), sheet, lighting=light)
 
 
 _DRAWN_IN: Final = 6
@@ -147,17 +150,7 @@ def _within_memory(job: Job, options: Options) -> Job:
         If it takes more than it may.
     """
     saved = {result.step.index for result in job.results}
-    needed = memory.needed_at_once(job.plan, saved)
-    held = job.size
-    if job.header.is_image:
-        # What is decoded is copied once.
-        needed += held
-    elif needed + held > options.memory and not job.source.can_be_read_in_parts():
-        # Fortran order is turned into C order, which takes it twice.
-        needed += held
-    if job.sheet is not None:
-        # Every result is kept, and drawn from.
-        needed += _DRAWN_IN * (held + sum(step.bytes for step in job.plan.steps))
+    needed = _needed(job, saved, options)
     if needed <= options.memory:
         return replace(job, needed=needed)
     if job.header.is_image:
@@ -179,6 +172,25 @@ def _within_memory(job: Job, options: Options) -> Job:
     raise InputError(
         f"it takes {memory.in_words(needed)} at once, of which --memory allows {allowed}: {reason}"
     )
+
+
+def _needed(job: Job, saved: Collection[int], options: Options) -> int:
+    """Return how many bytes a job takes with its input whole in memory."""
+    if job.lighting is None:
+        needed = memory.needed_at_once(job.plan, saved)
+    else:
+        needed = job.lighting.needed(job.plan, saved)
+    held = job.size
+    if job.header.is_image:
+        # What is decoded is copied once.
+        needed += held
+    elif needed + held > options.memory and not job.source.can_be_read_in_parts():
+        # Fortran order is turned into C order, which takes it twice.
+        needed += held
+    if job.sheet is not None:
+        # Every result is kept, and drawn from.
+        needed += _DRAWN_IN * (held + sum(step.bytes for step in job.plan.steps))
+    return needed
 
 
 def _sheet_path(source: Source, options: Options) -> Path | None:

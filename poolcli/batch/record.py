@@ -50,6 +50,8 @@ def making(chain: Chain, options: Options) -> Facts:
     changing = {
         "layout": options.layout,
         "dtype": options.dtype,
+        "linear": options.linear,
+        "premultiply": options.premultiply,
         "png-level": options.encoding.png_level,
         "quality": options.encoding.quality,
     }

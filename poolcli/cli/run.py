@@ -26,7 +26,7 @@ _STDIN = _STDOUT = "-"
 
 
 _SECTIONS = {
-    "The chain": ("specs", "recipe_file", "preset"),
+    "The chain": ("specs", "recipe_file", "preset", "linear", "premultiply"),
     "Inputs": ("recursive", "globs", "list_name", "null", "shard", "layout", "max_pixels"),
     "Results": (
         "output", "save", "file_format", "template", "dtype", "png_level", "quality", "sheet",
@@ -121,6 +121,8 @@ _EXAMPLES = (
     metavar="I/N",
     help="Only every N-th input, from the I-th on: N runs with 1/N to N/N do all.",
 )
+@click.option("--linear", is_flag=True, help="Pool pictures in linear light, by sRGB's curve.")
+@click.option("--premultiply", is_flag=True, help="Weigh the colours of pictures by their alpha.")
 @click.option("--force", is_flag=True, help="Replace results that exist.")
 @click.option(
     "--resume",
@@ -189,6 +191,8 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
     list_name: str | None,
     null: bool,
     shard: tuple[int, int] | None,
+    linear: bool,
+    premultiply: bool,
     force: bool,
     resume: bool,
     fail_fast: bool,
@@ -242,6 +246,8 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
         jobs=jobs,
         encoding=Encoding(png_level, quality),
         fail_fast=fail_fast,
+        linear=linear,
+        premultiply=premultiply,
     )
     search = discovery.Search(recursive=recursive, globs=globs, output=request.output)
     found = _found(inputs, search, list_name, null=null)

@@ -21,7 +21,8 @@ import numpy as np
 from PIL import Image, ImageSequence, PngImagePlugin, UnidentifiedImageError
 
 from poolcli.errors import InputError
-from poolcli.files import exif, png, webp
+from poolcli.files import depth, exif, png, webp
+from poolcli.files.depth import Deep
 from poolcli.files.exif import Exif
 from poolcli.files.formats import Encoding
 from poolcli.files.metadata import Metadata, sensible
@@ -56,9 +57,11 @@ _PLAIN: Final = {
     "I;16N": "I;16",
 }
 """The mode that each of Pillow's modes is computed in."""
-_TRANSPARENT: Final = {"L": "LA", "RGB": "RGBA"}
-_DTYPES: Final = {"I": "int32", "F": "float32", "I;16": "uint16"}
-_CHANNELS: Final = {"LA": 2, "RGB": 3, "RGBA": 4}
+_DEEP: Final = ("LA;16", "RGB;16", "RGBA;16")
+"""Colour of 16 bits, which is no mode of Pillow's; see :mod:`poolcli.files.depth`."""
+_TRANSPARENT: Final = {"L": "LA", "RGB": "RGBA", "I;16": "LA;16", "RGB;16": "RGBA;16"}
+_DTYPES: Final = {"I": "int32", "F": "float32", "I;16": "uint16"} | dict.fromkeys(_DEEP, "uint16")
+_CHANNELS: Final = {"LA": 2, "RGB": 3, "RGBA": 4, "LA;16": 2, "RGB;16": 3, "RGBA;16": 4}
 _ANIMATED: Final = ("gif", "png", "tiff", "webp")
 _EXIF_MARK: Final = b"Exif\0\0"
 """What stands before an EXIF block in a JPEG, and elsewhere may."""
@@ -84,6 +87,9 @@ class _Facts:
     """What is left to be done about it."""
     header: Header
     metadata: Metadata
+    deep: Deep | None
+    clear: int | tuple[int, ...] | None
+    """Of 16 bits, the value that stands for clear pixels."""
 
 
 def read_header(stream: BinaryIO, max_pixels: int) -> Header:
@@ -100,27 +106,47 @@ def read_header(stream: BinaryIO, max_pixels: int) -> Header:
 
 def read(stream: BinaryIO, max_pixels: int) -> tuple[Array, Metadata]:
     """Decode an image, all its frames where it has several, and what it carries beside pixels."""
+    array, facts = _decoded(stream, max_pixels, 0)
+    if facts.deep is not None:
+        lower = None
+        if len(facts.deep.raw_modes) > 1:
+            stream.seek(0)
+            lower, _ = _decoded(stream, max_pixels, 1)
+        array = depth.joined(array, lower)
+    if facts.clear is not None:
+        array = depth.with_alpha(array, facts.clear)
+    return array, facts.metadata
+
+
+def _decoded(stream: BinaryIO, max_pixels: int, turn: int) -> tuple[Array, _Facts]:
+    """Decode all that is in a file; of 16-bit colour by one of its raw modes."""
     with _opened(stream, max_pixels) as image:
         facts = _facts(image, stream, max_pixels)
         if facts.frames == 1:
-            return _pixels(image, facts), facts.metadata
-        frames: list[Array] = []
-        durations: list[float | None] = []
-        # A PNG may begin with a picture that is shown where animations are not.
-        still = image.info.get("default_image", False)
-        size = image.size
-        for number, frame in enumerate(ImageSequence.Iterator(image), start=1):
-            _refuse_dropped_bits(frame)
-            if image.format == "TIFF" and _PLAIN.get(frame.mode) != facts.mode:
-                raise InputError(f"frame {number} is of mode {frame.mode}, the first {facts.mode}")
-            if frame.size != size:
-                # Before it is decoded: a few bytes may stand for any size.
-                raise InputError(f"frame {number} has another size than the first")
-            frames.append(_pixels(frame, facts))
-            durations.append(None if still else float(frame.info.get("duration", 0)))
-            still = False
-        timed = replace(facts.metadata, durations=tuple(durations), plays=_plays(image))
-        return np.stack(frames), timed
+            return _pixels(image, facts, facts.deep, turn), facts
+        return _frames(image, stream, facts, turn)
+
+
+def _frames(image: Image.Image, stream: BinaryIO, facts: _Facts, turn: int) -> tuple[Array, _Facts]:
+    """Decode all frames, and see how long each is shown."""
+    frames: list[Array] = []
+    durations: list[float | None] = []
+    # A PNG may begin with a picture that is shown where animations are not.
+    still = image.info.get("default_image", False)
+    size = image.size
+    for number, frame in enumerate(ImageSequence.Iterator(image), start=1):
+        deep = depth.deep_colour(frame, stream)
+        mode = _PLAIN.get(frame.mode) if deep is None else deep.mode
+        if image.format == "TIFF" and mode != facts.mode:
+            raise InputError(f"frame {number} is of mode {mode or frame.mode}, not {facts.mode}")
+        if frame.size != size:
+            # Before it is decoded: a few bytes may stand for any size.
+            raise InputError(f"frame {number} has another size than the first")
+        frames.append(_pixels(frame, facts, deep, turn))
+        durations.append(None if still else float(frame.info.get("duration", 0)))
+        still = False
+    timed = replace(facts.metadata, durations=tuple(durations), plays=_plays(image))
+    return np.stack(frames), replace(facts, metadata=timed)
 
 
 def write(
@@ -251,14 +277,17 @@ def _facts(image: Image.Image, stream: BinaryIO, max_pixels: int) -> _Facts:
     width, height = image.size
     if width * height > max_pixels:
         raise InputError(f"{width}×{height} are {_too_many(max_pixels)}")
-    _refuse_dropped_bits(image)
-    mode = _PLAIN.get(image.mode)
+    deep = depth.deep_colour(image, stream)
+    mode = _PLAIN.get(image.mode) if deep is None else deep.mode
     if mode is None:
         raise InputError(f"Pillow's mode {image.mode} is not known")
-    if "transparency" in image.info and image.mode in ("1", "L", "P", "RGB"):
+    clear = image.info.get("transparency")
+    if clear is not None and image.mode in ("1", "L", "P", "RGB", "I;16"):
         mode = _TRANSPARENT[mode]
     name = (image.format or "").lower()
     said, warned = _exif(image, stream)
+    if depth.is_deep_avif(image, stream):
+        warned = (*warned, "10 or 12 bits a channel, of which Pillow reads 8")
     # Pillow has turned a TIFF already, as its own tag says.
     turned = said.orientation or _orientation_of_xmp(image)
     orientation = 1 if name == "tiff" else turned
@@ -278,7 +307,8 @@ def _facts(image: Image.Image, stream: BinaryIO, max_pixels: int) -> _Facts:
         warnings=warned,
     )
     header = Header(shape, layout, _DTYPES.get(mode, "uint8"), name)
-    return _Facts(mode, frames, orientation, header, metadata)
+    clear = clear if mode in _DEEP else None
+    return _Facts(mode, frames, orientation, header, metadata, deep, clear)
 
 
 def _exif(image: Image.Image, stream: BinaryIO) -> tuple[Exif, tuple[str, ...]]:
@@ -346,23 +376,15 @@ def _too_many(max_pixels: int) -> str:
     return f"more than {max_pixels:,} pixels: raise --max-pixels if you trust the file"
 
 
-def _refuse_dropped_bits(image: Image.Image) -> None:
-    """Refuse 16-bit colour, which Pillow would read as 8-bit without a word."""
-    tiles = getattr(image, "tile", ())
-    coded = [f"{tile.codec_name} {tile.args}" for tile in tiles]
-    wide = any(";16" in code or "SGI16" in code or "65535" in code for code in coded)
-    if wide and not image.mode.startswith("I"):
-        raise InputError(
-            "16 bits a channel in colour, of which Pillow reads 8: save it as an .npy array first"
-        )
-
-
-def _pixels(image: Image.Image, facts: _Facts) -> Array:
-    turn, mode = _TURNS.get(facts.orientation), facts.mode
+def _pixels(image: Image.Image, facts: _Facts, deep: Deep | None, turn: int) -> Array:
+    """Decode one frame, and set it upright; of 16-bit colour one of its raw modes."""
+    upwards, mode = _TURNS.get(facts.orientation), facts.mode
+    if deep is not None:
+        depth.tell(image, deep.raw_modes[turn])
     if image.format == "TIFF":
         # By what XMP says of orientation, Pillow would turn the pixels, but not their size.
         image.info.pop("xmp", None)
-    upright = image if turn is None else image.transpose(turn)
+    upright = image if upwards is None else image.transpose(upwards)
     if upright.mode == "LAB":
         from PIL import ImageCms
 
@@ -370,7 +392,7 @@ def _pixels(image: Image.Image, facts: _Facts) -> Array:
         converted = ImageCms.profileToProfile(upright, lab, srgb, outputMode="RGB")
         assert converted is not None, "not in place"  # noqa: S101 - narrows Pillow's annotation
         upright = converted
-    elif mode not in (upright.mode, "I;16"):
+    elif mode not in (upright.mode, "I;16", *_DEEP):
         upright = upright.convert(mode)
     array = np.asarray(upright)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
