@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Final
 
-from poolcli.blocks import BLOCK, Frame, acted_axes, frame_of, is_short, processors
+from poolcli.blocks import BLOCK, LONGEST, Frame, acted_axes, frame_of, is_short, processors
 from poolcli.dtypes import ITEM_SIZES
 from poolcli.errors import PlanError
 from poolcli.plan import Plan, Step
@@ -36,8 +36,8 @@ def _workspace(step: Step, frame: Frame, *, in_parts: bool) -> int:
     """Return how many bytes a thread works in, at most: a block, or one long window of a plane."""
     whole = prod(step.input_shape)
     block, aside = min(whole, BLOCK // 4), 0
-    if step.stage.pads_with_values:
-        block, aside = _with_values(step, frame, block)
+    if step.stage.pads_with_values or any(map(_is_wide, step.windows)):
+        block, aside = _with_padding(step, frame, block)
     if step.stage.op in ("blur", "conv"):
         aside += _WEIGHT * sum(window.kernel for window in step.windows)
     worked = _WORKED_IN.get(step.stage.op)
@@ -51,8 +51,13 @@ def _workspace(step: Step, frame: Frame, *, in_parts: bool) -> int:
     return max(block, min(length, _span(frame.window(step))) * row) * worked + aside
 
 
-def _with_values(step: Step, frame: Frame, block: int) -> tuple[int, int]:
-    """Return a block's elements with those that padding holds, which may be many times as many.
+def _is_wide(window: Window) -> bool:
+    """Whether a window is folded, but dilated to more positions than those others have."""
+    return isinstance(window, Sliding) and is_short(window) and window.extent > LONGEST
+
+
+def _with_padding(step: Step, frame: Frame, block: int) -> tuple[int, int]:
+    """Return a block's elements with those of its padding, which may be many times as many.
 
     And the bytes that it takes to say where each position of an axis has its value from.
     """

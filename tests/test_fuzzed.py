@@ -288,6 +288,8 @@ def test_a_map_that_comes_from_nothing_is_reported() -> None:
 @pytest.mark.parametrize(
     ("spec", "least"),
     [
+        ("max:3,pad=same,dilation=1000000", 8),
+        ("gem:3,pad=1000000,dilation=1000000", 8),
         ("max:2000000,pad=1000000,pad-mode=edge", 20),
         ("median:2000000,pad=1000000,pad-mode=wrap", 20),
         ("conv:2000000,filter=box,pad=1000000", 8),
@@ -297,7 +299,7 @@ def test_a_map_that_comes_from_nothing_is_reported() -> None:
 def test_windows_longer_than_their_map_are_counted_before_memory_is_taken(
     poolcli: Run, here: Path, spec: str, least: int
 ) -> None:
-    """The least is what they were measured to take, in bytes for each position of the window."""
+    """The least is what they were measured to take, in bytes for each position that they span."""
     save(here / "a.npy", np.ones(12), "float32")
     assert needed_at_once(plan((12,), spec), {1}) >= least * 2_000_000
     said = poolcli("run", "a.npy", "-s", spec, "--memory", "16MiB").error(1)
