@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import IO, NoReturn
 
 import numpy as np
 import pytest
 
+from poolcli.files import streams
 from tests.conftest import Ran, Run, environment, grey, python, save, tree
+
+FULL = Path("/dev/full")
 
 LIMITED = """
 import resource, sys
@@ -91,7 +97,7 @@ def test_a_log_on_a_full_disk_does_not_stop_the_work(here: Path, jobs: str) -> N
     (here / "broken.png").write_bytes(b"broken")
     command = ["run", *names, "-s", "max:2", "-j", jobs, "--json"]
     for more, status in (([], 0), (["broken.png", "--force"], 1)):
-        with Path("/dev/full").open("wb") as full:
+        with FULL.open("wb") as full:
             done = subprocess.run(
                 [sys.executable, "-m", "poolcli", *command, *more],
                 stdout=subprocess.PIPE, stderr=full, cwd=here, env=environment(), timeout=60,
@@ -149,3 +155,43 @@ def test_a_reader_that_leaves_after_the_first_line_hears_of_nothing_else(
     ran = process("run", "d", "-s", "max:2", "--resume", "-q")
     assert (ran.status, ran.err) == (0, "")
     assert len(tree(here / "pooled")) == 40
+
+
+def full() -> IO[bytes]:
+    return FULL.open("r+b")
+
+
+def nowhere() -> NoReturn:
+    raise FileNotFoundError(errno.ENOENT, "No usable temporary directory")
+
+
+IN_TEMPORARY = "it can't be held in a temporary file: {}: set TMPDIR to another folder"
+
+
+@pytest.mark.parametrize(
+    ("opened", "said"),
+    [(full, "No space left on device"), (nowhere, "No usable temporary directory")],
+)
+def test_a_pipe_that_there_is_no_room_for(
+    poolcli: Run, here: Path, monkeypatch: pytest.MonkeyPatch, opened: object, said: str
+) -> None:
+    data = save(here / "a.png", grey()).read_bytes()
+    monkeypatch.setattr(streams, "_IN_MEMORY", 20)
+    monkeypatch.setattr(tempfile, "TemporaryFile", opened)
+    ran = poolcli("run", "-", "a.png", "-s", "max:2", "-q", stdin=data)
+    assert ran.status == 1
+    assert ran.err.splitlines() == [
+        f"error: -: {IN_TEMPORARY.format(said)}",
+        "1 of 2 inputs failed: -",
+    ]
+    assert tree(here / "pooled") == ["a.1-max2x2.png"]
+
+
+def test_an_archive_that_there_is_no_room_to_inflate_is_not_called_broken(
+    poolcli: Run, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    np.savez_compressed(here / "a.npz", m=np.zeros((3, 2500, 2500), np.uint8))
+    ran = poolcli("run", "a.npz:m", "-s", "max:2", "-q", "--memory", "20MiB")
+    assert ran.error(1) == f"a.npz:m: {IN_TEMPORARY.format('No space left on device')}"
+    assert tree(here) == ["a.npz", "pooled"]
