@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO, Any, NoReturn
 
 import numpy as np
 import pytest
 
-from poolcli.files import streams
+from poolcli.files import atomic, streams
 from tests.conftest import Ran, Run, environment, grey, python, save, tree
 
 FULL = Path("/dev/full")
@@ -195,3 +197,64 @@ def test_an_archive_that_there_is_no_room_to_inflate_is_not_called_broken(
     ran = poolcli("run", "a.npz:m", "-s", "max:2", "-q", "--memory", "20MiB")
     assert ran.error(1) == f"a.npz:m: {IN_TEMPORARY.format('No space left on device')}"
     assert tree(here) == ["a.npz", "pooled"]
+
+
+def after_the_first_result(monkeypatch: pytest.MonkeyPatch, do: Callable[[], object]) -> None:
+    """Do something when the first result of a run has taken its name."""
+    publish = atomic._publish  # noqa: SLF001 - the moment
+
+    def publish_and_do(*arguments: Any, **more: Any) -> None:
+        publish(*arguments, **more)
+        monkeypatch.setattr(atomic, "_publish", publish)
+        do()
+
+    monkeypatch.setattr(atomic, "_publish", publish_and_do)
+
+
+@pytest.mark.parametrize("removed", ["e", ".", ".poolcli"])
+def test_a_folder_that_is_removed_meanwhile_is_not_made_again(
+    poolcli: Run, here: Path, monkeypatch: pytest.MonkeyPatch, removed: str
+) -> None:
+    """Results in others are made, as long as they can be noted."""
+    for name in ("d/e/a.png", "d/e/b.png", "d/f/c.png"):
+        save(here / name, grey())
+    folder = here / "pooled" / removed
+    after_the_first_result(monkeypatch, lambda: shutil.rmtree(folder))
+    ran = poolcli("run", "d", "-r", "-s", "max:2", "-q", "-j", "1")
+    assert ran.status == 1
+    gone = "can't be written: No such file or directory"
+    unnoted = "the record pooled/.poolcli can't be written: it has been removed"
+    said = {
+        "e": [f"d/e/b.png: pooled/e/b.1-max2x2.png {gone}"],
+        ".": [
+            f"d/{name}: pooled/{name[:3]}.1-max2x2.png {gone}" for name in ("e/b.png", "f/c.png")
+        ],
+        ".poolcli": [f"d/{name}: {unnoted}" for name in ("e/b.png", "f/c.png")],
+    }[removed]
+    *errors, summary = ran.err.splitlines()
+    assert errors == [f"error: {line}" for line in said]
+    assert summary.startswith(f"{len(said)} of 3 inputs failed: ")
+    assert not folder.exists()
+    left = {"e": ["f", "f/c.1-max2x2.png"], ".": [], ".poolcli": ["e", "e/a.1-max2x2.png", "f"]}
+    assert tree(here / "pooled") == left[removed]
+
+
+def read_only(*_: object, **__: object) -> NoReturn:
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+def test_a_disk_that_becomes_read_only_meanwhile(
+    poolcli: Run, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [save(here / f"{name}.png", grey()).name for name in "abc"]
+    with monkeypatch.context() as patch:
+        after_the_first_result(patch, lambda: patch.setattr(atomic, "create", read_only))
+        ran = poolcli("run", *names, "-s", "max:2", "-q", "-j", "1")
+    assert ran.status == 1
+    assert ran.err.splitlines() == [
+        "error: b.png: pooled/b.1-max2x2.png can't be written: Read-only file system",
+        "error: c.png: pooled/c.1-max2x2.png can't be written: Read-only file system",
+        "2 of 3 inputs failed: b.png, c.png",
+    ]
+    assert tree(here / "pooled") == ["a.1-max2x2.png"]
+    assert poolcli("run", *names, "-s", "max:2", "-q", "--resume").status == 0
