@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -15,7 +16,11 @@ from typing import IO, Any, NoReturn
 import numpy as np
 import pytest
 
+from poolcli import batch
+from poolcli.batch.executing import execute
 from poolcli.files import atomic, streams
+from poolcli.files.inputs import Source
+from poolcli.stages import Chain
 from tests.conftest import Ran, Run, environment, grey, python, save, tree
 
 FULL = Path("/dev/full")
@@ -258,3 +263,25 @@ def test_a_disk_that_becomes_read_only_meanwhile(
     ]
     assert tree(here / "pooled") == ["a.1-max2x2.png"]
     assert poolcli("run", *names, "-s", "max:2", "-q", "--resume").status == 0
+
+
+def test_failed_inputs_hold_no_pixels_while_they_wait_for_their_turn(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+
+    def full_disk(_: object, array: Any, *__: object) -> NoReturn:
+        written.append(weakref.ref(array))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("poolcli.files.images.write", full_disk)
+    save(here / "a.png", grey())
+    (here / "pooled").mkdir()
+    options = batch.Options()
+    (job,) = batch.prepare([Source("a.png")], Chain.parse("max:2"), options)
+    assert isinstance(job, batch.Job)
+    outcome = execute(job, options)
+    assert outcome.error is not None
+    assert outcome.error.__cause__ is not None
+    (ref,) = written
+    assert ref() is None
