@@ -11,6 +11,7 @@ import re
 import struct
 from dataclasses import dataclass
 from math import prod
+from threading import Lock
 from typing import Any, BinaryIO, Final
 
 import numpy as np
@@ -25,6 +26,8 @@ _PART: Final = 1 << 24
 """Bytes read at once."""
 _LONGEST_HEADER: Final = 10_000
 """NumPy's own limit; a longer one is an attack on the parser."""
+_PARSING: Final = Lock()
+"""Python 3.11 counts the depth of all threads' syntax trees together, and may find it wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +211,9 @@ def _header_text(stream: BinaryIO) -> str:
 def _parse(text: str) -> ArrayHeader:
     try:
         # Python 2 wrote long integers as 3L.
-        said = ast.literal_eval(re.sub(r"\b(\d+)L\b", r"\1", text).strip())
+        text = re.sub(r"\b(\d+)L\b", r"\1", text).strip()
+        with _PARSING:
+            said = ast.literal_eval(text)
         shape, order = said["shape"], said["fortran_order"]
         dtype = np.dtype(said["descr"] or "no dtype at all")
     except (SyntaxError, ValueError, TypeError, KeyError, RecursionError, MemoryError):
