@@ -99,11 +99,11 @@ def remove_leftovers(folder: Path) -> None:
     Neither their process's number nor their lock alone would tell: containers number their
     processes alike, and not every disk has locks.
     """
-    for entry in folder.glob(f".poolcli-{_HOST}-*-*.tmp"):
-        process = entry.name.removeprefix(f".poolcli-{_HOST}-").partition("-")[0]
-        if process.isdecimal() and _is_left(entry, int(process)):
-            with suppress(OSError):
-                entry.unlink()
+    with suppress(OSError):
+        for entry in folder.glob(f".poolcli-{_HOST}-*-*.tmp"):
+            process = entry.name.removeprefix(f".poolcli-{_HOST}-").partition("-")[0]
+            if process.isdecimal() and _is_left(entry, int(process)):
+                entry.unlink(missing_ok=True)
 
 
 def _is_left(temporary: Path, process: int) -> bool:
