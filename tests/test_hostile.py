@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -263,6 +264,95 @@ def test_a_disk_that_becomes_read_only_meanwhile(
     ]
     assert tree(here / "pooled") == ["a.1-max2x2.png"]
     assert poolcli("run", *names, "-s", "max:2", "-q", "--resume").status == 0
+
+
+def sparse(path: Path) -> Path:
+    """Write an array that is read in parts, and takes no room on the disk."""
+    with path.open("wb") as stream:
+        facts = {"descr": "<f4", "fortran_order": False, "shape": (3, 1500, 1600)}
+        np.lib.format.write_array_header_1_0(stream, facts)
+        stream.truncate(stream.tell() + 4 * 3 * 1500 * 1600)
+    return path
+
+
+def test_inputs_that_vanish_or_are_cut_short_meanwhile(
+    poolcli: Run, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b removed", "c cut"):
+        save(here / f"{name}.png", noise(20, 20))
+        save(here / f"{name}.npy", grey(20, 20))
+        np.savez(here / f"{name}.npz", m=grey(20, 20))
+        sparse(here / f"{name} large.npy")
+    names = sorted(path.name for path in here.iterdir())
+
+    def spoil() -> None:
+        for name in names:
+            if "removed" in name:
+                (here / name).unlink()
+            if "cut" in name:
+                os.truncate(here / name, (here / name).stat().st_size // 2)
+
+    after_the_first_result(monkeypatch, spoil)
+    ran = poolcli("run", *names, "-s", "max:2", "-q", "-j", "1", "--memory", str(24 << 20))
+    assert ran.status == 1
+    *errors, summary = ran.err.splitlines()
+    assert [error.partition(": ")[2].partition(": ")[0] for error in errors] == [
+        f"{name}:m" if name.endswith("npz") else name for name in names if name[0] != "a"
+    ]
+    assert summary.startswith("8 of 12 inputs failed: ")
+    for error in errors:
+        assert error.endswith(": no such file") == ("removed" in error)
+        if "cut" in error:
+            assert "truncated: " in error or "a broken " in error
+    assert tree(here / "pooled") == [
+        "a large.1-max2x2.npy", "a.1-max2x2.npy", "a.1-max2x2.png", "a.m.1-max2x2.npy",
+    ]  # fmt: skip
+
+
+def test_more_open_files_than_the_system_allows(here: Path) -> None:
+    """An array in parts has all its results open at once."""
+    names = [save(here / f"{name}.png", grey(64, 64)).name for name in "acd"]
+    names.insert(1, sparse(here / "b.npy").name)
+    stages = ["-s", "max:2"] * 6
+    command = ["run", *names, *stages, "-q", "-j", "1", "--memory", str(24 << 20)]
+    ran = limited(here, "RLIMIT_NOFILE", 9, *command)
+    assert ran.status == 1
+    error, summary = ran.err.splitlines()
+    assert re.fullmatch(
+        r"error: b\.npy: pooled/b\.\d-max2x2\.npy can't be written: Too many open files", error
+    )
+    assert summary == "1 of 4 inputs failed: b.npy"
+    assert tree(here / "pooled") == [
+        f"{name}.{number}-max2x2.png" for name in "acd" for number in range(1, 7)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("file", "can't be made: file is not a folder"),
+        ("file/below", "can't be made: file is not a folder"),
+        ("file/below/that", "can't be made: file is not a folder"),
+        ("nowhere", "can't be made: nowhere is not a folder"),
+        ("loop", "can't be made: loop is not a folder"),
+        ("/dev/null", "can't be made: /dev/null is not a folder"),
+        ("/proc/1", "can't be written: "),
+        ("/dev/full/below", "can't be made: /dev/full is not a folder"),
+    ],
+)
+def test_an_output_folder_that_can_be_none(
+    poolcli: Run, here: Path, output: str, said: str
+) -> None:
+    names = [save(here / f"{name}.png", grey()).name for name in "ab"]
+    (here / "file").write_text("mine")
+    (here / "nowhere").symlink_to("missing")
+    (here / "loop").symlink_to("loop")
+    before = tree(here)
+    for more in ([], ["--force"]):
+        said_so = poolcli("run", *names, "-s", "max:2", "-o", output, *more).error(2)
+        assert said_so.startswith(f"the output folder {output} {said}")
+    assert output in poolcli("run", *names, "-s", "max:2", "-o", output, "--resume").error(2)
+    assert tree(here) == before
 
 
 def test_failed_inputs_hold_no_pixels_while_they_wait_for_their_turn(
