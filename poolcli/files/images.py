@@ -373,14 +373,7 @@ def _pixels(image: Image.Image, facts: _Facts, deep: Deep | None, turn: int) -> 
         # By what XMP says of orientation, Pillow would turn the pixels, but not their size.
         image.info.pop("xmp", None)
     upright = image if upwards is None else image.transpose(upwards)
-    if upright.mode == "LAB":
-        from PIL import ImageCms
-
-        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(upright, lab, srgb, outputMode="RGB")
-        assert converted is not None, "not in place"  # noqa: S101 - narrows Pillow's annotation
-        upright = converted
-    elif mode not in (upright.mode, "I;16", *_DEEP):
+    if mode not in (upright.mode, "I;16", *_DEEP):
         upright = upright.convert(mode)
     array = np.asarray(upright)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
