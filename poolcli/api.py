@@ -222,6 +222,6 @@ def _known_plan(
 ) -> Plan | None:
     """Return the plan of a chain that depends on nothing else, as on the headers of files."""
     chain = as_chain(specs)
-    if any(stage.reads_files for stage in chain):
+    if any(stage.files for stage in chain):
         return None
     return plan_chain(chain, shape, layout=layout, dtype=dtype)

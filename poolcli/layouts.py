@@ -12,6 +12,14 @@ SPATIAL: Final = "DHW"
 _BY_RANK: Final = {1: "W", 2: "HW", 3: "CHW", 4: "NCHW", 5: "NCDHW"}
 _LIKELY_CHANNELS: Final = (1, 3, 4)
 
+USUAL: Final = tuple(
+    batch + axes
+    for spatial in ("W", "HW", "DHW")
+    for batch in ("", "N")
+    for axes in (spatial, f"C{spatial}", f"{spatial}C")
+)
+"""Layouts that arrays mostly have: one map or a batch, channels none, first or last."""
+
 
 def check_layout(text: str) -> str:
     """Return the layout if it is one: each of N, C, D, H, W at most once.

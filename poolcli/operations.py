@@ -30,6 +30,8 @@ class Key:
     default: Value | None
     read: Callable[[str], Value]
     meaning: str
+    words: tuple[str, ...] = ()
+    """All that its value can be, where that is a choice of words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ def path(text: str) -> str:
 
 def seed(text: str) -> int:
     """Read the seed of random draws."""
-    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
+    if not (text.isascii() and text.isdigit() and len(text) <= DIGITS):
         raise ValueError("a whole number from 0")
     return int(text)
 
@@ -127,12 +129,12 @@ def whole_number(text: str) -> int:
     """Read a whole number above 0, in plain digits."""
     if not (text.isascii() and text.isdigit()) or not text.strip("0"):
         raise ValueError("a whole number above 0")
-    if len(text) > _DIGITS:
-        raise ValueError(f"a whole number of at most {_DIGITS} digits")
+    if len(text) > DIGITS:
+        raise ValueError(f"a whole number of at most {DIGITS} digits")
     return int(text)
 
 
-_DIGITS: Final = 12
+DIGITS: Final = 12
 """Longer numbers are typing errors; no array has 10^12 elements along an axis."""
 
 
@@ -150,6 +152,9 @@ FILTERS: Final = (
 
 FLAT_FILTERS: Final = FILTERS[3:]
 """Those that are 3×3 and nothing else."""
+
+MODES: Final = ("nearest", "bilinear")
+"""How an enlargement fills what lies between; bilinear is linear along any number of axes."""
 
 _OPERATIONS = (
     Operation(
@@ -323,7 +328,13 @@ _OPERATIONS = (
         family="convolution",
         rule="real",
         keys=(
-            Key("filter", None, choice(*FILTERS), f"every channel by one of {', '.join(FILTERS)}"),
+            Key(
+                "filter",
+                None,
+                choice(*FILTERS),
+                f"every channel by one of {', '.join(FILTERS)}",
+                FILTERS,
+            ),
             Key("weights", None, path, "weights out×in/groups×kernel in an .npy file"),
             Key("bias", None, path, "a number per output in an .npy file; a flag with out="),
             Key("groups", 1, whole_number, "groups of channels that don't mix"),
@@ -350,9 +361,7 @@ _OPERATIONS = (
         onnx="Resize (half_pixel)",
         keras="UpSampling",
         family="enlargement",
-        keys=(
-            Key("mode", "nearest", choice("nearest", "bilinear"), "repeated, or linear between"),
-        ),
+        keys=(Key("mode", "nearest", choice(*MODES), "repeated, or linear between", MODES),),
     ),
     Operation(
         "unpool",

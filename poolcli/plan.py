@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
 from operator import index
+from typing import Final
 
 from poolcli.binding import Convolution, Shape, bind, convolution_of
 from poolcli.dtypes import ITEM_SIZES, carried_dtype, check_dtype, result_dtype
@@ -217,6 +218,7 @@ def plan_chain(
     layout = layout_of(len(shape), layout)
     if any(length < 0 for length in shape):
         raise PlanError(f"shape {'x'.join(map(str, shape))}: lengths can't be negative")
+    _require_64_bits(shape)
     start = check_dtype(dtype)
     before = _Before(shape, start, start, Field.of_input(len(spatial_axes(layout))))
     steps: list[Step] = []
@@ -227,6 +229,7 @@ def plan_chain(
                 step = _undo(number, stage, before, layout, poolings)
             else:
                 step = _step(number, stage, before, layout)
+            _require_64_bits(step.shape, step.jump or ())
         except (PlanError, WindowError) as error:
             raise PlanError(f"stage {number} ({stage}): {error}") from error
         except SpecError as error:
@@ -236,6 +239,20 @@ def plan_chain(
         steps.append(step)
         before = _Before(step.shape, step.dtype, step.carried, step.field)
     return Plan(shape, layout, dtype, tuple(steps))
+
+
+def _require_64_bits(shape: Shape, jump: Iterable[float] = ()) -> None:
+    """Refuse what no array can have, before its numbers grow too long to be written.
+
+    All others follow from a map's length and its jump.
+    """
+    if prod(shape) >= _BEYOND:
+        raise PlanError("the map would have more elements than 64 bits can count")
+    if any(pixels >= _BEYOND for pixels in jump):
+        raise PlanError("its jump would be more pixels than 64 bits can count")
+
+
+_BEYOND: Final = 1 << 63
 
 
 @dataclass(frozen=True, slots=True)

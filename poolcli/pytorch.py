@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from poolcli.errors import SpecError
+from poolcli.operations import DIGITS
 from poolcli.sizes import NO_PADDING, Pads, Sizes, on_axis
 from poolcli.spelling import nearest
 from poolcli.stages import Stage
@@ -115,6 +117,8 @@ def _sizes(value: object, rank: int, word: str, least: int = 1) -> Sizes:
     for size in sizes:
         if not isinstance(size, int) or isinstance(size, bool) or size < least:
             raise ValueError(f"{word}={value!r}: whole numbers from {least} are expected")
+        if size >= 10**DIGITS:
+            raise ValueError(f"{word}: whole numbers of at most {DIGITS} digits are expected")
     return tuple(sizes)
 
 
@@ -158,7 +162,7 @@ def _avg(arguments: _Arguments, rank: int) -> Stage:
 
 def _lp(arguments: _Arguments, rank: int) -> Stage:
     norm = arguments["norm_type"]
-    if isinstance(norm, bool) or not isinstance(norm, int | float) or not 0 < norm < float("inf"):
+    if isinstance(norm, bool) or not isinstance(norm, int | float) or not 0 < norm <= _LARGEST:
         raise ValueError("norm_type is a number above 0")
     norm = int(norm) if float(norm).is_integer() else norm
     return Stage(op="lp", own=(("norm", norm),), **_sliding(arguments, rank))
@@ -253,6 +257,7 @@ def _upsample(arguments: _Arguments, rank: int) -> Stage:
 
 
 _MOST_AXES: Final = 3
+_LARGEST: Final = sys.float_info.max
 
 
 def _upsample_as(mode: str, *, align_corners: bool) -> Callable[[_Arguments, int], Stage]:

@@ -14,7 +14,7 @@ from poolcli.operations import OPERATIONS, Operation, Value, choice, path, seed,
 from poolcli.rules import require_taken
 from poolcli.sizes import NO_PADDING, Pads, Sizes
 from poolcli.spelling import nearest
-from poolcli.stages import PAD_MODES, Stage
+from poolcli.stages import PAD_MODES, SameRule, Stage
 
 MOST_REPEATS: Final = 1000
 """A chain longer than this is a typing error."""
@@ -178,6 +178,24 @@ def keys_of(operation: Operation) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return (*own, "repeat"), ()
 
 
+def words_of(operation: Operation, key: str) -> tuple[str, ...]:
+    """Words that a key's value can be; those of ``pad`` stand beside numbers.
+
+    >>> words_of(OPERATIONS["up"], "mode")
+    ('nearest', 'bilinear')
+    """
+    if known := operation.key(key):
+        return known.words
+    return _WORDS.get(_ALIASES.get(key, key), ())
+
+
+def takes_file(operation: Operation, key: str) -> bool:
+    """Whether a key's value is the path of an ``.npy`` file."""
+    if known := operation.key(key):
+        return known.read is path
+    return key in _WINDOW_KEYS and _WINDOW_KEYS[key][1] is path
+
+
 def _set_flag(key: str, values: dict[str, Any], own: dict[str, Value]) -> None:
     if key == "ceil":
         values["ceil"] = True
@@ -211,13 +229,9 @@ def _output(text: str) -> tuple[int | None, ...]:
     return tuple(None if part == "_" else _sizes(part)[0] for part in parts)
 
 
-def _padding(text: str) -> Pads | str:
-    if text in ("same", "same-upper"):
-        return "same-upper"
-    if text == "same-lower":
-        return text
-    if text == "valid":
-        return NO_PADDING
+def _padding(text: str) -> Pads | SameRule:
+    if text in _PADDING_RULES:
+        return _PADDING_RULES[text]
     pads = tuple(_pair(part) for part in text.split("x"))
     if len(pads) > _MOST_AXES:
         raise ValueError("at most three numbers, for D, H and W")
@@ -235,16 +249,24 @@ def _pair(text: str) -> tuple[int, int]:
 _MOST_AXES = 3
 _MOST_DIGITS = 12
 
+_PADDING_RULES: Final[dict[str, Pads | SameRule]] = {
+    "same": "same-upper",
+    "same-upper": "same-upper",
+    "same-lower": "same-lower",
+    "valid": NO_PADDING,
+}
+_WORDS: Final = {"pad": tuple(_PADDING_RULES), "pad-mode": PAD_MODES, "over": ("channels",)}
+
 _WINDOW_KEYS: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
     "stride": ("stride", _sizes),
     "pad": ("padding", _padding),
     "dilation": ("dilation", _sizes),
     "divisor": ("divisor", whole_number),
-    "pad-mode": ("pad_mode", choice(*PAD_MODES)),
+    "pad-mode": ("pad_mode", choice(*_WORDS["pad-mode"])),
     "out": ("output", _output),
     "seed": ("seed", seed),
     "samples": ("samples", path),
-    "over": ("over_channels", lambda text: bool(choice("channels")(text))),
+    "over": ("over_channels", lambda text: bool(choice(*_WORDS["over"])(text))),
 }
 """The keys that say where windows lie: the stage's field, and how to read it."""
 

@@ -20,6 +20,9 @@ from poolcli.windows import Window
 SameRule = Literal["same-upper", "same-lower"]
 Placement = Literal["sliding", "global", "adaptive", "fractional", "enlarged", "none"]
 
+MOST_STAGES: Final = 1000
+"""A chain longer than this is a typing error."""
+
 PAD_MODES: Final[tuple[PadMode, ...]] = get_args(PadMode)
 
 
@@ -201,10 +204,11 @@ class Stage:
         return dict(self.own).get("mode") == "bilinear"
 
     @property
-    def reads_files(self) -> bool:
-        """Whether weights, a bias or samples come from files."""
+    def files(self) -> tuple[str, ...]:
+        """Paths of the files that weights, a bias and samples come from."""
         own = dict(self.own)
-        return self.samples is not None or "weights" in own
+        paths = (own.get("weights"), own.get("bias"), self.samples)
+        return tuple(path for path in paths if isinstance(path, str))
 
     @property
     def mixes_channels(self) -> bool:
@@ -270,6 +274,10 @@ class Chain:
 
     stages: tuple[Stage, ...]
 
+    def __post_init__(self) -> None:
+        if len(self.stages) > MOST_STAGES:
+            raise SpecError(f"more than {MOST_STAGES:,} stages in a chain: leave some out")
+
     @classmethod
     def parse(cls, *specs: str) -> Chain:
         """Read a chain from specs, each of which may end in ``*N`` to stand for N stages.
@@ -283,6 +291,8 @@ class Chain:
 
         stages: list[Stage] = []
         for spec in specs:
+            if len(stages) > MOST_STAGES:
+                break  # which the chain refuses, before more stages than memory holds
             try:
                 stages += parse_repeated(spec)
             except SpecError as error:

@@ -22,6 +22,45 @@ def _ceil_div(numerator: int, denominator: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """From where to where windows look, in numbers.
+
+    Window i looks at floor((i·factor + low) / divisor) up to floor((i·factor + high) / divisor).
+
+    >>> span = sliding(9, 3, 2, begin=1).span
+    >>> span.first(0), span.last(0), span.first(1), span.last(1)
+    (-1, 1, 1, 3)
+    """
+
+    factor: int
+    low: int
+    high: int
+    divisor: int = 1
+
+    def first(self, index: int) -> int:
+        """Return the first position of window ``index``."""
+        return (index * self.factor + self.low) // self.divisor
+
+    def last(self, index: int) -> int:
+        """Return the last position of window ``index``."""
+        return (index * self.factor + self.high) // self.divisor
+
+    def then(self, before: Span) -> Span | None:
+        """Return the span on the map before that one; None if no such numbers say it.
+
+        >>> sliding(6, 2, 2).span.then(enlarged(3, 2, linear=False).span)
+        Span(factor=1, low=0, high=0, divisor=1)
+        """
+        if self.divisor > 1 and before.factor > 1:
+            return None
+        low = self.low * before.factor + before.low * self.divisor
+        high = self.high * before.factor + before.high * self.divisor
+        factor, divisor = self.factor * before.factor, self.divisor * before.divisor
+        shared = gcd(factor, divisor)
+        return Span(factor // shared, low // shared, high // shared, divisor // shared)
+
+
+@dataclass(frozen=True, slots=True)
 class Window(ABC):
     """Windows bound to an axis: ``output`` of them over ``length`` input positions.
 
@@ -69,6 +108,11 @@ class Window(ABC):
     @abstractmethod
     def positions(self, index: int) -> range:
         """Input positions of window ``index``, those in the padding included."""
+
+    @property
+    def span(self) -> Span | None:
+        """From where to where windows look; None where their distance varies."""
+        return Span(1, 0, 0) if self.is_identity else None
 
     @abstractmethod
     def total_positions(self) -> int:
@@ -162,6 +206,10 @@ class Sliding(Window):
         start = index * self.step - self.begin
         return range(start, start + self.extent, self.spacing)
 
+    @property
+    def span(self) -> Span:
+        return Span(self.step, -self.begin, self.extent - 1 - self.begin)
+
     def total_positions(self) -> int:
         return self.output * self.size
 
@@ -198,7 +246,11 @@ class Sliding(Window):
         if self.spacing <= self.length:
             # Padding is smaller than a window, so that one of its positions meets the input.
             return False
-        return any(not self.present(index) for index in range(self.output))
+        # Else the first position that is no longer before the input steps over it, which is so
+        # where (i·step - begin) mod spacing is the length or more. There may be 10^12 windows.
+        over = self.spacing - self.length
+        below = _sum_of_floors(self.output, self.step, -self.begin, self.spacing)
+        return _sum_of_floors(self.output, self.step, over - self.begin, self.spacing) > below
 
     @property
     def is_identity(self) -> bool:
@@ -303,6 +355,12 @@ class Enlarged(Window):
         first = (2 * index + 1 - self.factor) // (2 * self.factor)
         return range(first, first + 2)
 
+    @property
+    def span(self) -> Span:
+        if not self.linear:
+            return Span(1, 0, 0, self.factor)
+        return Span(1, (1 - self.factor) // 2, (1 + self.factor) // 2, self.factor)
+
     def needed(self, first: int, last: int) -> tuple[int, int]:
         low, high = self.positions(first)[0], self.positions(last - 1)[-1] + 1
         if self.linear:
@@ -385,6 +443,11 @@ class Undone(Window):
         # Between windows that leave gaps: the one before.
         return range(min(first, last), last + 1)
 
+    @property
+    def span(self) -> Span:
+        begin, step = self.pooling.begin, self.pooling.step
+        return Span(1, begin + min(step - self.pooling.extent, 0), begin, step)
+
     def total_positions(self) -> int:
         return self.output * self.kernel
 
@@ -401,6 +464,26 @@ def _clip(positions: range, low: int, high: int) -> range:
     first = max(0, _ceil_div(low - positions.start, positions.step))
     last = min(len(positions), _ceil_div(high - positions.start, positions.step))
     return positions[first:last] if first < last else range(0)
+
+
+def _sum_of_floors(count: int, slope: int, offset: int, divisor: int) -> int:
+    """Return the sum of floor((slope·i + offset) / divisor) over i from 0 up to ``count``.
+
+    As many steps as Euclid's algorithm takes: Graham, Knuth & Patashnik, "Concrete Mathematics",
+    section 3.5.
+
+    >>> _sum_of_floors(4, 3, 1, 5), sum((3 * i + 1) // 5 for i in range(4))
+    (3, 3)
+    """
+    total = 0
+    while count > 0:
+        whole, slope = divmod(slope, divisor)
+        more, offset = divmod(offset, divisor)
+        total += whole * (count * (count - 1) // 2) + more * count
+        # What is left counts the points of a grid below a line; turn the grid by its diagonal.
+        count, offset = divmod(slope * count + offset, divisor)
+        slope, divisor = divisor, slope
+    return total
 
 
 def output_length(padded: int, extent: int, stride: int) -> int:

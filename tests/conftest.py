@@ -70,7 +70,7 @@ def poolcli(here: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
     def run(*arguments: str | Path, stdin: bytes = b"") -> Ran:
         out, err = io.BytesIO(), io.BytesIO()
-        before = signal.getsignal(signal.SIGTERM)
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         with monkeypatch.context() as patch:
             patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), "utf-8"))
             patch.setattr(sys, "stdout", io.TextIOWrapper(out, "utf-8", write_through=True))
@@ -84,7 +84,8 @@ def poolcli(here: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
             except SystemExit as ended:
                 status = ended.code
             finally:
-                signal.signal(signal.SIGTERM, before)
+                for number, handler in before.items():
+                    signal.signal(number, handler)
                 sys.stdout.flush()
                 sys.stderr.flush()
                 # What Python closes must not close what is still to be read.
@@ -166,5 +167,7 @@ def pixels(path: Path) -> npt.NDArray[np.generic]:
 
 
 def tree(folder: Path) -> list[str]:
-    """List every file and folder below a folder."""
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+    """List every file and folder below a folder, but for the records of runs."""
+    return sorted(
+        str(path.relative_to(folder)) for path in folder.rglob("*") if ".poolcli" not in path.parts
+    )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import stat
@@ -262,6 +263,74 @@ def test_temporaries_of_dead_processes_are_removed(process: Run, here: Path) -> 
     assert process("run", "-q", "b.png", "c.png", "-s", "max:2").status == 0
     left = [path.name for path in (here / "pooled").rglob("*") if path.suffix == ".tmp"]
     assert left == []
+
+
+def left_by(process: int, folder: Path) -> Path:
+    """Make what a process left, in the middle of a write, when it was killed."""
+    name = atomic._temporary_name().replace(f"-{os.getpid()}-", f"-{process}-")  # noqa: SLF001 - as it names them
+    (folder / name).write_bytes(b"half")
+    return folder / name
+
+
+def gone() -> int:
+    """Return the number of a process that is no more."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        return child.pid
+
+
+def test_what_no_process_is_writing_any_more_is_removed(tmp_path: Path) -> None:
+    """A container that is started again gives its processes the numbers of those before."""
+    own, dead = left_by(os.getpid(), tmp_path), left_by(gone(), tmp_path)
+    others, (descriptor, open_here) = left_by(os.getppid(), tmp_path), atomic.create(tmp_path)
+    atomic.remove_leftovers(tmp_path)
+    assert set(tmp_path.iterdir()) == {others, open_here}
+    atomic.remove(open_here)
+    os.close(descriptor)
+    assert not own.exists()
+    assert not dead.exists()
+
+
+def test_what_a_process_of_another_container_is_writing_is_kept(tmp_path: Path) -> None:
+    """Its number says nothing here, but it holds a lock."""
+    path = left_by(gone(), tmp_path)
+    with path.open("rb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        atomic.remove_leftovers(tmp_path)
+        assert path.exists()
+    atomic.remove_leftovers(tmp_path)
+    assert not path.exists()
+
+
+def test_a_pipe_or_link_that_is_called_as_a_leftover_is_not_waited_for(tmp_path: Path) -> None:
+    path = left_by(gone(), tmp_path)
+    path.unlink()
+    path.symlink_to(tmp_path / "mine")
+    (tmp_path / "mine").touch()
+    pipe = left_by(gone(), tmp_path)
+    pipe.unlink()
+    os.mkfifo(pipe)
+    atomic.remove_leftovers(tmp_path)
+    assert (tmp_path / "mine").exists()
+
+
+def test_a_disk_without_locks_is_no_error(
+    poolcli: Run, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As network disks may be."""
+
+    def no_locks(*_: object) -> NoReturn:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    names = [save(here / f"{name}.png", grey()).name for name in "ab"]
+    (here / "pooled").mkdir()
+    dead, own = left_by(gone(), here / "pooled"), left_by(os.getpid(), here / "pooled")
+    assert poolcli("run", *names, "-s", "max:2", "-q").status == 0
+    assert not dead.exists()
+    assert own.exists()
+    for _ in range(2):
+        ran = poolcli("run", *names, "-s", "max:2", "--resume", "--json")
+        assert ran.err == "2 of 2 inputs were complete already\n"
 
 
 def test_temporary_names_carry_host_and_process(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ OPTIONS = {
     "no command": ([], ""),
     "unknown command": (["rnu"], "rnu"),
     "unknown option": (["run", "a.png", "--stge", "max:2"], "--stge"),
-    "no input": (["run", "-s", "max:2"], "INPUT"),
+    "no input": (["run", "-s", "max:2"], "no input"),
     "no stage": (["run", "a.png"], "no stage"),
     "no stage to plan": (["shape", "3x8x8"], "no stage"),
     "no shape": (["shape", "-s", "max:2"], "SHAPE|FILE"),

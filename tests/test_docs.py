@@ -64,7 +64,7 @@ def test_the_readme_shows_what_a_command_prints(command: str, shown: str, folder
 
 def plain_commands() -> list[str]:
     lines = [line for block in blocks("sh") for line in block.splitlines()]
-    return [line for line in lines if line.startswith("poolcli ")]
+    return [line for line in lines if line.startswith(("poolcli ", "find "))]
 
 
 @pytest.mark.parametrize("command", plain_commands())
@@ -100,7 +100,7 @@ def command_names() -> list[str]:
 def help_examples() -> list[str]:
     pages = [run(f"poolcli {name} --help", ROOT).stdout for name in ("", *command_names())]
     lines = [line.strip() for page in pages for line in page.splitlines()]
-    return [line for line in lines if line.startswith("poolcli ") and "[" not in line]
+    return [line for line in lines if line.startswith(("poolcli ", "find ")) and "[" not in line]
 
 
 @pytest.mark.parametrize("command", sorted(set(help_examples())))

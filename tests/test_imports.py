@@ -57,6 +57,39 @@ def test_what_a_command_does_not_load(here: Path, arguments: list[str], heavy: s
     assert not loaded(here, PROGRAM.format(arguments)) & heavy
 
 
+ASKED = """
+from poolcli.cli.main import main
+import contextlib, io, os
+os.environ.update(_POOLCLI_COMPLETE={!r}, COMP_LINE={!r})
+with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO())), contextlib.suppress(SystemExit):
+    main([])
+"""
+
+
+@pytest.mark.parametrize(
+    ("wish", "line"),
+    [
+        ("bash_source", ""),
+        ("bash_complete", "poolcli "),
+        ("bash_complete", "poolcli run -"),
+        ("bash_complete", "poolcli run -s max:2,"),
+        ("zsh_complete", "poolcli run -s conv:3,filter="),
+        ("zsh_complete", "poolcli shape 3x8x8 --preset "),
+        ("fish_complete", "poolcli shape 3x8x8 --dtype "),
+        ("fish_complete", "poolcli run -s nonsense:2,"),
+        ("fish_complete", "poolcli ops "),
+    ],
+)
+def test_what_a_completion_does_not_load(here: Path, wish: str, line: str) -> None:
+    assert not loaded(here, ASKED.format(wish, line)) & (HEAVY | {"rich"})
+
+
+def test_what_speaks_with_shells_is_loaded_only_for_them(here: Path) -> None:
+    speakers = {"poolcli.cli.shells", "click.shell_completion"}
+    assert loaded(here, ASKED.format("bash_complete", "poolcli run -s ma")) >= speakers
+    assert not loaded(here, PROGRAM.format(["shape", "3x8x8", "-s", "max:2"])) & speakers
+
+
 def test_the_commands_did_their_work(here: Path) -> None:
     """What the test above looks at would load everything, were there a file to read."""
     save(here / "a.npy", grey())
@@ -101,7 +134,7 @@ def imports(path: Path) -> Iterator[str]:
 
 def test_the_walk_sees_imports_inside_functions() -> None:
     assert "numpy" in set(imports(PACKAGE / "engine.py"))
-    assert "poolcli.files.atomic" in set(imports(PACKAGE / "batch.py"))
+    assert "poolcli.files.atomic" in set(imports(PACKAGE / "batch/executing.py"))
     assert any(name.startswith("poolcli.files") for name in imports(PACKAGE / "cli/run.py"))
 
 

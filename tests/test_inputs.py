@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 from poolcli.errors import InputError, UsageError
-from poolcli.files.inputs import Source, find
+from poolcli.files.discovery import Search, find
+from poolcli.files.inputs import Source
 from poolcli.files.metadata import Metadata
 from tests.conftest import Run, colour, grey, save, tree
 
 
 def found(*words: str, output: Path | None = None) -> list[str]:
-    return [source.name for source in find(words, io.BytesIO(), output)[0]]
+    search = Search(output=output)
+    return [source.name for source in find(words, io.BytesIO(), search).sources]
 
 
 def test_words_keep_their_order(here: Path) -> None:
@@ -109,7 +111,7 @@ def test_an_images_layout_is_its_own(here: Path) -> None:
 def test_standard_input_is_held_and_can_be_read_twice() -> None:
     stream = io.BytesIO()
     np.save(stream, np.arange(6.0).reshape(2, 3))
-    (source,), _ = find(["-"], io.BytesIO(stream.getvalue()), None)
+    (source,) = find(["-"], io.BytesIO(stream.getvalue())).sources
     assert source.path is None
     assert source.file_name == "stdin"
     assert source.read_header(None).shape == (2, 3)

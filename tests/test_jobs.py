@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from poolcli import batch
+from poolcli.batch import executing, running
 from poolcli.cli.options import byte_count
 from poolcli.files.inputs import Source
 from poolcli.stages import Chain
@@ -67,7 +68,7 @@ def test_a_slow_first_input_is_still_reported_first(
     poolcli: Run, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended = []
-    execute = batch.execute
+    execute = executing.execute
 
     def slow_at_first(job: batch.Job, *arguments: Any, **more: Any) -> batch.Outcome:
         if job.source.name == "a.png":
@@ -76,7 +77,7 @@ def test_a_slow_first_input_is_still_reported_first(
         ended.append(job.source.name)
         return outcome
 
-    monkeypatch.setattr(batch, "execute", slow_at_first)
+    monkeypatch.setattr(running, "execute", slow_at_first)
     names = [save(here / f"{name}.png", grey()).name for name in "abcd"]
     ran = poolcli("run", *names, "-s", "max:2", "-j", "3", "--json", "-q")
     assert ended[-1] == "a.png"
@@ -90,7 +91,7 @@ def watched(
     counts, sizes = list[int](), list[int]()
     working: dict[int, int] = {}
     lock = threading.Lock()
-    execute = batch.execute
+    execute = executing.execute
 
     def watched_execute(job: batch.Job, *arguments: Any, **more: Any) -> batch.Outcome:
         with lock:
@@ -104,7 +105,7 @@ def watched(
             with lock:
                 del working[id(job)]
 
-    monkeypatch.setattr(batch, "execute", watched_execute)
+    monkeypatch.setattr(running, "execute", watched_execute)
     return counts, sizes
 
 

@@ -198,7 +198,7 @@ def test_a_result_that_exists(poolcli: Run, here: Path, kind: str) -> None:
             place.write_bytes(b"mine")
     before = tree(here)
     said = poolcli("run", "a.png", "-s", "max:2*2").error(2)
-    assert said == "pooled/a.2-max2x2.png exists: give --force to replace it, or another --output"
+    assert said.startswith("pooled/a.2-max2x2.png exists: give --force to replace it, --resume ")
     assert tree(here) == before
     assert place.is_symlink() == (kind != "file")
     if kind != "dangling link":
@@ -283,3 +283,12 @@ def test_sheets_of_several_inputs(poolcli: Run, here: Path) -> None:
     ran = poolcli("run", "a.png", "b.png", "-s", "max:2", "--force", "--sheet", "sheets/{name}.png")
     assert ran.status == 0
     assert tree(here / "sheets") == ["a.png.png", "a.webp", "b.png.png", "b.webp"]
+
+
+def test_no_result_replaces_the_weights(poolcli: Run, here: Path) -> None:
+    save(here / "a.npy", [[[1.0]]], "float32")
+    weights = save(here / "w.npy", [[[[2.0]]]], "float32").read_bytes()
+    said = poolcli("run", "a.npy", "-s", "conv,weights=w.npy", "-o", ".", "--name", "w{ext}",
+                   "--force").error(2)  # fmt: skip
+    assert "w.npy is an input" in said
+    assert (here / "w.npy").read_bytes() == weights

@@ -213,7 +213,7 @@ def test_absolute_paths_and_flags_in_a_recipe_stay(tmp_path: Path) -> None:
         ("[[stage]]\nspec = 2", "stage 1: expected one line"),
         ("[[stage]]\nspec = 'max:2'\n[[stage]]\nspec = 'maks:2'", "'maks' in maks:2: did you mean"),
         ("layout = 'XY'\n[[stage]]\nspec = 'max:2'", "layout 'XY'"),
-        ("layout = 3\n[[stage]]\nspec = 'max:2'", "layout '3'"),
+        ("layout = 3\n[[stage]]\nspec = 'max:2'", "layout: expected letters in quotes"),
         ("[[stage", "recipe "),
     ],
 )

@@ -36,7 +36,7 @@ def test_a_recipe_is_a_chain_and_perhaps_a_layout(tmp_path: Path) -> None:
         ("[[stage]]\nspec = 'mex:2'", "'mex' in mex:2: did you mean max?"),
         ("stages = 1", "'stages': did you mean stage?"),
         ("layout = 'XYZ'\n[[stage]]\nspec = 'max:2'", "layout 'XYZ'"),
-        ("layout = 3\n[[stage]]\nspec = 'max:2'", "layout '3'"),
+        ("layout = 3\n[[stage]]\nspec = 'max:2'", 'expected letters in quotes, as layout = "CHW"'),
         ("[[stage", "recipe r.toml: "),
         ("a = \x00", "recipe r.toml: "),
         ("a = " + "[" * 5000, "recipe r.toml: "),

@@ -5,7 +5,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poolcli.errors import PoolError, WindowError
-from poolcli.windows import Adaptive, Sliding, Window, adaptive, same, sliding
+from poolcli.windows import (
+    Adaptive,
+    Sliding,
+    Window,
+    adaptive,
+    enlarged,
+    same,
+    sliding,
+    undone,
+)
 from tests.oracle import Lay, Walked, walk
 
 LENGTHS = st.integers(1, 24)
@@ -222,6 +231,35 @@ def test_adaptive_windows_overlap_where_the_output_does_not_divide() -> None:
     window = adaptive(7, 3)
     assert [list(window.positions(i)) for i in range(3)] == [[0, 1, 2], [2, 3, 4], [4, 5, 6]]
     assert window.kernel == 3
+
+
+spans = st.one_of(
+    st.builds(bound, LENGTHS, same_lays()),
+    st.builds(lambda n, k, s, d: sliding(n + k * d, k, s, dilation=d), *([st.integers(1, 6)] * 4)),
+    st.builds(
+        lambda n, k, s, p: undone(sliding(n + k, k, s, begin=min(p, k - 1))),
+        *([st.integers(1, 6)] * 4),
+    ),
+    st.builds(lambda n, f, linear: enlarged(n, f, linear=linear), LENGTHS, LENGTHS, st.booleans()),
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(spans, spans)
+def test_spans_are_from_the_first_to_the_last_position(window: Window, before: Window) -> None:
+    assert window.span is not None
+    assert before.span is not None
+    joined = window.span.then(before.span)
+    for index in range(window.output):
+        first, last = window.positions(index)[0], window.positions(index)[-1]
+        assert (window.span.first(index), window.span.last(index)) == (first, last)
+        ends = before.span.first(first), before.span.last(last)
+        assert joined is None or (joined.first(index), joined.last(index)) == ends
+
+
+def test_windows_at_varying_distances_have_no_span() -> None:
+    assert adaptive(5, 3).span is None
+    assert adaptive(5, 5).span == sliding(5, 1, 1).span
 
 
 def test_more_adaptive_windows_than_positions_repeat_them() -> None:

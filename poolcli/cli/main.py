@@ -6,10 +6,13 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
-from typing import NoReturn
+from threading import Thread
+from types import FrameType
+from typing import Final, NoReturn, TextIO
 
 import click
 
@@ -21,6 +24,12 @@ _COMMANDS = ("run", "shape", "ops")
 
 FAILED = 1
 MISUSED = 2
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_PATIENCE: Final = 1.0
+"""Seconds that the last line may take."""
+_CLEARED: Final = "\r\x1b[2K\x1b[?25h"
+"""Erases the line of a bar, and shows the cursor, which it hides."""
 
 
 class _Stopped(BaseException):
@@ -65,6 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     0 all done; 1 an input failed; 2 the command can't be carried out as typed; 130 interrupted;
     143 terminated.
     """
+    if arguments is None and not sys.warnoptions:
+        # Of a broken input the error says enough; what Python or Pillow warn of stands beside it.
+        warnings.simplefilter("ignore")
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if sys.stdout is None:
         console.error("standard output is closed")
@@ -73,30 +85,69 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that knows no × shows an escape instead of a traceback.
             stream.reconfigure(errors="backslashreplace")
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # A job in the background is started with SIGINT ignored, and stays so.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _stop)
+    if "_POOLCLI_COMPLETE" in os.environ:
+        from poolcli.cli import shells
+
+        shells.register()
     try:
-        status = poolcli.main(arguments, prog_name="poolcli", standalone_mode=False) or 0
-        sys.stdout.flush()
+        _handle_signals(_stop)
+        status = _status(arguments)
+        _flush_stderr()
     except _Stopped as stopped:
-        how = "interrupted" if stopped.number == signal.SIGINT else "terminated"
-        console.error(f"{how}; results so far are whole")
-        _end_now(128 + stopped.number)
-    except Exception as error:  # noqa: BLE001 - the one boundary, where every error ends in a line
-        status = _report(error, debug="--debug" in arguments)
+        _end_now(stopped.number)
     sys.exit(status)
 
 
-def _end_now(status: int) -> NoReturn:
-    """End the process without waiting for threads that still read, pool or write."""
+def _status(arguments: Sequence[str]) -> int:
+    try:
+        status: int = poolcli.main(arguments, prog_name="poolcli", standalone_mode=False) or 0
+        sys.stdout.flush()
+    except Exception as error:  # noqa: BLE001 - the one boundary, where every error ends in a line
+        status = _report(error, debug="--debug" in arguments)
+    finally:
+        # What is left is to wait for threads and to clear up.
+        _handle_signals(_end_now)
+    return status
+
+
+def _handle_signals(handler: Callable[[int, FrameType | None], NoReturn]) -> None:
+    for number in _SIGNALS:
+        # A job in the background is started with SIGINT ignored, and stays so.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+    # A second signal does not wait for what the first one has begun to clear up.
+    _handle_signals(_end_now)
+    raise _Stopped(number)
+
+
+def _end_now(number: int, _frame: FrameType | None = None) -> NoReturn:
+    """End the process, because of a signal, without waiting for threads that still work."""
+    for more in _SIGNALS:
+        signal.signal(more, signal.SIG_IGN)
     if atomic := sys.modules.get("poolcli.files.atomic"):
         atomic.remove_open()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(status)
+    # Nobody may be reading what is said: that is waited for but a moment.
+    saying = Thread(target=_say_last, args=(number,), daemon=True)
+    with suppress(RuntimeError):
+        saying.start()
+        saying.join(_PATIENCE)
+    os._exit(128 + number)
+
+
+def _say_last(number: int) -> None:
+    # Not what a bar may have put in their place, which may be at work.
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+    with suppress(OSError, ValueError):
+        if "rich.progress" in sys.modules and sys.stderr is not None and sys.stderr.isatty():
+            sys.stderr.write(_CLEARED)
+        how = "interrupted" if number == signal.SIGINT else "terminated"
+        console.error(f"{how}; results so far are whole")
+    with suppress(OSError, ValueError):
+        if sys.stdout is not None:
+            sys.stdout.flush()
 
 
 def _report(error: Exception, *, debug: bool) -> int:
@@ -107,7 +158,7 @@ def _report(error: Exception, *, debug: bool) -> int:
         traceback.print_exception(error)
     if isinstance(error, BrokenPipeError):
         # Whoever read the output has left; that is no error.
-        _drop_stdout()
+        _drop(sys.stdout)
         return FAILED
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         click.echo(error.format_message(), err=True)
@@ -119,15 +170,23 @@ def _report(error: Exception, *, debug: bool) -> int:
     if isinstance(error, OSError):
         # Files have errors of their own; what is left is standard output, on a full disk, say.
         console.error(f"standard output: {error.strerror or error}")
-        _drop_stdout()
+        _drop(sys.stdout)
         return FAILED
     console.error(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
     return FAILED
 
 
-def _drop_stdout() -> None:
+def _flush_stderr() -> None:
+    if sys.stderr is not None:
+        try:
+            sys.stderr.flush()
+        except OSError:
+            _drop(sys.stderr)
+
+
+def _drop(stream: TextIO) -> None:
     """Let what is left in the buffer go nowhere: Python would complain once more when it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _text(error: click.ClickException | PoolError) -> str:
@@ -136,7 +195,3 @@ def _text(error: click.ClickException | PoolError) -> str:
     context = error.ctx if isinstance(error, click.UsageError) else None
     hint = f" (see {context.command_path} --help)" if context else ""
     return f"{error.format_message()}{hint}"
-
-
-def _stop(number: int, _frame: object) -> None:
-    raise _Stopped(number)

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import click
 
-from poolcli.cli import options
+from poolcli.cli import completion, options
+from poolcli.cli.manual import Manual
 from poolcli.errors import SpecError
 from poolcli.operations import OPERATIONS, Operation
 
+_EXAMPLES = (
+    ("All of them:", "poolcli ops"),
+    ("What there is to say about two, their sources included:", "poolcli ops avg lp"),
+)
 
-@click.command("ops")
-@click.argument("names", metavar="[OP]...", nargs=-1)
+
+@click.command("ops", cls=Manual, sections={}, examples=_EXAMPLES)
+@click.argument("names", metavar="[OP]...", nargs=-1, shell_complete=completion.operations)
 @options.debug
 def command(names: tuple[str, ...], *, debug: bool) -> int:  # noqa: ARG001 - see main
-    """List every operation: formula, keys, and its PyTorch, ONNX and Keras names.
+    """List operations: formulas, keys, names elsewhere.
 
-    With OP, all that there is to say about it, its source included.
-
-    \b
-    poolcli ops
-    poolcli ops avg lp
+    With OP, all that there is to say about it, its source included. Elsewhere is PyTorch, ONNX and
+    Keras.
     """
     if names:
         for name in names:

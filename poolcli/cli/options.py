@@ -8,6 +8,7 @@ from typing import Final
 
 import click
 
+from poolcli.cli import completion
 from poolcli.dtypes import check_dtype
 from poolcli.errors import UsageError
 from poolcli.layouts import check_layout
@@ -19,6 +20,7 @@ stages = click.option(
     "specs",
     metavar="SPEC",
     multiple=True,
+    shell_complete=completion.specs,
     help="A stage, as max:2 or avg:3,stride=2,pad=1; repeatable, in order. See poolcli ops.",
 )
 recipe = click.option(
@@ -26,14 +28,19 @@ recipe = click.option(
     "recipe_file",
     metavar="FILE.toml",
     type=click.Path(path_type=Path),
+    shell_complete=completion.recipes,
     help="A chain from a file; -s stages follow it.",
 )
 preset = click.option(
-    "--preset", metavar="NAME", help="A known network's chain, as vgg16; -s stages follow it."
+    "--preset",
+    metavar="NAME",
+    shell_complete=completion.presets,
+    help="A known network's chain, as vgg16; -s stages follow it.",
 )
 layout = click.option(
     "--layout",
     metavar="LETTERS",
+    shell_complete=completion.layouts,
     help="Axes of an array: N batch, C channels, D H W spatial. "
     "Default: W, HW, CHW, NCHW or NCDHW by their number. Images know theirs.",
 )
@@ -89,3 +96,15 @@ def byte_count(_ctx: click.Context, _param: click.Parameter, value: str) -> int:
     if size < 1:
         raise click.BadParameter(f"{value!r} is no size: give it as 512MiB, 2GB or 1048576")
     return size
+
+
+def share(
+    _ctx: click.Context, _param: click.Parameter, value: str | None
+) -> tuple[int, int] | None:
+    """Read which share of how many a shard is, as 3/8."""
+    if value is None:
+        return None
+    found = re.fullmatch("([0-9]{1,9})/([0-9]{1,9})", value.strip())
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise click.BadParameter(f"{value!r} is no share: give it as 3/8, from 1/8 to 8/8")
+    return int(found[1]), int(found[2])

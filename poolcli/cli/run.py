@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from poolcli.cli import console, options
+from poolcli.cli import completion, console, options
+from poolcli.cli.manual import Manual
+from poolcli.cli.reporting import Reporter
 from poolcli.errors import UsageError
 from poolcli.files.formats import PNG_LEVEL, QUALITY, Encoding
 
@@ -17,13 +19,44 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from poolcli.batch import Job, Outcome, Save
+    from poolcli.files.discovery import Found, Search
     from poolcli.plan import Plan
 
-_STDOUT = "-"
+_STDIN = _STDOUT = "-"
 
 
-@click.command("run")
-@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
+_SECTIONS = {
+    "The chain": ("specs", "recipe_file", "preset", "linear", "premultiply"),
+    "Inputs": ("recursive", "globs", "list_name", "null", "shard", "layout", "max_pixels"),
+    "Results": (
+        "output", "save", "file_format", "template", "dtype", "png_level", "quality", "sheet",
+    ),
+    "The run": ("jobs", "memory", "force", "resume", "fail_fast", "dry_run"),
+    "What is said": ("as_json", "quiet", "debug"),
+}  # fmt: skip
+_EXAMPLES = (
+    (
+        "A truck after one and after two max pools, and a sheet of both:",
+        "poolcli run truck.png -s max:2 -s max:2 --sheet sheet.png",
+    ),
+    (
+        "All arrays of a folder, the last stage's results only:",
+        "poolcli run maps -s avg:3,stride=2,pad=same -o out --save last",
+    ),
+    (
+        "A tree of folders, gone on with where an earlier run was stopped:",
+        "poolcli run -r . --glob '*.png' -s max:2 -o halves --resume",
+    ),
+    (
+        "Whatever another program finds, one of three shares of it:",
+        "find maps -print0 | poolcli run --files-from - -0 --shard 1/3 -s blur",
+    ),
+    ("In a pipe:", "poolcli run - -s max:2 -o - < in.png > out.png"),
+)
+
+
+@click.command("run", cls=Manual, sections=_SECTIONS, examples=_EXAMPLES)
+@click.argument("inputs", metavar="INPUT...", nargs=-1, shell_complete=completion.files)
 @options.stages
 @options.recipe
 @options.preset
@@ -32,6 +65,7 @@ _STDOUT = "-"
     "--output",
     metavar="DIR",
     default="pooled",
+    shell_complete=completion.folders,
     show_default=True,
     help="Where results go; - writes the last one to standard output.",
 )
@@ -59,14 +93,47 @@ _STDOUT = "-"
     "--dtype",
     metavar="DTYPE",
     callback=options.checked_dtype,
+    shell_complete=completion.dtypes,
     help="Cast saved results: rounded, saturated, NaN to 0.",
+)
+@click.option(
+    "-r", "--recursive", is_flag=True, help="Folders with all below them; results mirror the tree."
+)
+@click.option(
+    "--glob",
+    "globs",
+    metavar="PATTERN",
+    multiple=True,
+    help="Of folders, only files whose name matches, as '*_left.png'; with a slash, whose path "
+    "below the folder does, as 'train/**/*.png'. Repeatable.",
+)
+@click.option(
+    "--files-from",
+    "list_name",
+    metavar="FILE",
+    shell_complete=completion.files,
+    help="Inputs, a line each, from a file or - for standard input.",
+)
+@click.option("-0", "--null", is_flag=True, help="NUL, not newlines, ends the names of that list.")
+@click.option(
+    "--shard",
+    callback=options.share,
+    metavar="I/N",
+    help="Only every N-th input, from the I-th on: N runs with 1/N to N/N do all.",
 )
 @click.option("--linear", is_flag=True, help="Pool pictures in linear light, by sRGB's curve.")
 @click.option("--premultiply", is_flag=True, help="Weigh the colours of pictures by their alpha.")
 @click.option("--force", is_flag=True, help="Replace results that exist.")
 @click.option(
+    "--resume",
+    is_flag=True,
+    help="Skip inputs whose results an earlier run completed in the same way; do the rest.",
+)
+@click.option("--fail-fast", is_flag=True, help="Begin no further input once one has failed.")
+@click.option(
     "--sheet",
     metavar="FILE",
+    shell_complete=completion.files,
     help="A picture of the input and every stage at one size; {stem} in it for several inputs.",
 )
 @click.option(
@@ -90,6 +157,7 @@ _STDOUT = "-"
 @click.option(
     "--png-level",
     type=click.IntRange(0, 9),
+    metavar="0-9",
     default=PNG_LEVEL,
     show_default=True,
     help="How hard PNGs are compressed.",
@@ -97,6 +165,7 @@ _STDOUT = "-"
 @click.option(
     "--quality",
     type=click.IntRange(1, 100),
+    metavar="1-100",
     default=QUALITY,
     show_default=True,
     help="Quality of JPEGs.",
@@ -117,9 +186,16 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
     template: str | None,
     layout: str | None,
     dtype: str | None,
+    recursive: bool,
+    globs: tuple[str, ...],
+    list_name: str | None,
+    null: bool,
+    shard: tuple[int, int] | None,
     linear: bool,
     premultiply: bool,
     force: bool,
+    resume: bool,
+    fail_fast: bool,
     sheet: str | None,
     max_pixels: int | None,
     jobs: int | None,
@@ -131,23 +207,31 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
     quiet: bool,
     debug: bool,
 ) -> int:
-    """Pool images and .npy arrays through a chain of stages.
+    """Pool images and arrays, and save what each stage gives.
 
-    INPUT is a file, a folder, or - for standard input.
+    INPUT is an image, an .npy array, an .npz archive or one array of it (maps.npz:name), a folder,
+    or - for standard input. Of a folder, files of known suffixes are read, in the order of their
+    names' bytes; hidden ones and the output folder are left out; results mirror the tree.
 
-    \b
-    poolcli run truck.png -s max:2 -s max:2 --sheet sheet.png
-    poolcli run maps/*.npy -s avg:3,stride=2,pad=same -o out --save last
-    poolcli run - -s max:2 -o - < in.png > out.png
+    A stage is an operation and its window, as max:2 (2×2, stride 2), avg:3,stride=2,pad=same,
+    avg:global or avg,out=7x7; poolcli ops lists operations and what they take.
+
+    A result is whole or absent, and nothing is replaced without --force. A run of several inputs
+    notes in DIR/.poolcli what each result was made from, which is what --resume goes by.
     """
     from poolcli import batch
+    from poolcli.files import discovery
     from poolcli.files import inputs as sources
     from poolcli.files.names import DEFAULT_TEMPLATE
+    from poolcli.report import progress
 
     if not output or template == "":
         raise UsageError("an empty --output or --name: leave it out for the default")
     chain, letters = options.chain_of(specs, recipe_file, preset, layout)
     to_stdout = output == _STDOUT
+    for given, name in ((sheet, "--sheet"), (as_json, "--json"), (resume, "--resume")):
+        if to_stdout and given:
+            raise UsageError(f"-o - gives the last result and nothing else: it goes without {name}")
     request = batch.Options(
         output=None if to_stdout else Path(output),
         save="last" if to_stdout else save,
@@ -161,71 +245,73 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
         memory=memory,
         jobs=jobs,
         encoding=Encoding(png_level, quality),
+        fail_fast=fail_fast,
         linear=linear,
         premultiply=premultiply,
     )
-    if to_stdout and sheet is not None:
-        raise UsageError("-o - saves nothing else: it goes without --sheet")
-    if to_stdout and as_json:
-        raise UsageError("-o - fills standard output with the result: it goes without --json")
-    stdin = None if sys.stdin is None else sys.stdin.buffer
-    found, passed_over = sources.find(inputs, stdin, request.output)
-    if to_stdout and len(found) > 1:
-        raise UsageError(f"-o - takes one input, not {len(found)}")
-    if passed_over and not quiet:
-        console.note(f"{passed_over} files of no known kind passed over")
-    prepared = batch.prepare(found, chain, request)
-    if not dry_run:
-        batch.check_folders(entry for entry in prepared if isinstance(entry, batch.Job))
-    if not as_json and not quiet:
-        _print_tables(prepared, to_stderr=to_stdout)
+    search = discovery.Search(recursive=recursive, globs=globs, output=request.output)
+    found = _found(inputs, search, list_name, null=null)
+    if to_stdout and len(found.sources) > 1:
+        raise UsageError(f"-o - takes one input, not {len(found.sources)}")
+    if found.passed_over and not quiet:
+        console.note(f"{found.passed_over} files of no known kind passed over")
+    index, count = shard or (1, 1)
+    mine, others = discovery.shard(found.sources, index, count)
+    if not mine:
+        console.note(f"shard {index}/{count} of {len(others)} inputs is empty")
+        return 0
+    earlier = batch.Earlier.read(request.output) if resume and request.output else None
+    prepared = batch.prepare(mine, chain, request, others=others, earlier=earlier)
+    books = batch.Books(run=batch.making(chain, request), earlier=earlier)
+    reporter = Reporter(count=len(mine), as_json=as_json, quiet=quiet, debug=debug, dry_run=dry_run)
+    table = None if as_json or quiet else sys.stderr if to_stdout else sys.stdout
     if dry_run:
-        outcomes = batch.planned_all(prepared, request)
-    else:
-        outcomes = batch.execute_all(prepared, request, sys.stdout.buffer if to_stdout else None)
-    # Closed whatever happens, so that no input is begun after the run has come to its end.
-    with closing(outcomes):
-        return _report(outcomes, len(found), as_json=as_json, quiet=quiet, debug=debug)
+        _print_tables(prepared, table)
+        for outcome in batch.planned_all(prepared, request, books):
+            reporter.take(outcome)
+        return reporter.end()
+    batch.check_folders(prepared)
+    with ExitStack() as stack:
+        if len(found.sources) > 1 or resume:
+            books = stack.enter_context(batch.recording(prepared, request, books))
+        _print_tables(prepared, table)
+        shown = stack.enter_context(progress.shown(prepared, quiet=quiet))
+        stdout = sys.stdout.buffer if to_stdout else None
+        outcomes = batch.execute_all(prepared, request, stdout, books=books, on_read=shown.on_read)
+        # Closed whatever happens, so that no input is begun after the run has come to its end.
+        stack.enter_context(closing(outcomes))
+        for outcome in outcomes:
+            reporter.take(outcome)
+            shown.done(outcome)
+    return reporter.end()
 
 
-def _report(
-    outcomes: Iterable[Outcome], count: int, *, as_json: bool, quiet: bool, debug: bool
-) -> int:
-    """Report each outcome as it comes, and return the exit status."""
-    failed: list[str] = []
-    for outcome in outcomes:
-        name = outcome.source.name
-        for warning in outcome.warnings:
-            console.warn(f"{name}: {warning}")
-        if not quiet:
-            for path in outcome.written:
-                console.note(f"wrote {path}")
-        if outcome.error is not None:
-            failed.append(name)
-            console.error(f"{name}: {outcome.error}")
-            if debug:
-                import traceback
+def _found(words: tuple[str, ...], search: Search, list_name: str | None, *, null: bool) -> Found:
+    """Return the inputs that the words, and the list if there is one, name."""
+    from poolcli.files import discovery
 
-                traceback.print_exception(outcome.error)
-        if as_json:
-            from poolcli.report.machine import outcome_facts, to_json
-
-            click.echo(to_json(outcome_facts(outcome)))
-    if failed and count > 1:
-        console.note(f"{len(failed)} of {count} inputs failed: {', '.join(failed)}")
-    return 1 if failed else 0
+    stdin = None if sys.stdin is None else sys.stdin.buffer
+    if null and list_name is None:
+        raise UsageError("-0 tells how the list of --files-from is written: give that too")
+    if list_name is None:
+        return discovery.find(words, stdin, search)
+    if list_name == _STDIN and _STDIN in words:
+        raise UsageError("standard input is either an input or the list of --files-from, not both")
+    return discovery.find(words, stdin, search, discovery.read_list(list_name, stdin, null=null))
 
 
-def _print_tables(prepared: Iterable[Job | Outcome], *, to_stderr: bool) -> None:
+def _print_tables(prepared: Iterable[Job | Outcome], stream: TextIO | None) -> None:
     """Print a table for each distinct plan, under the names of the inputs that share it."""
     from poolcli import batch
     from poolcli.report.tables import print_plan
     from poolcli.report.words import printable
 
+    if stream is None:
+        return
     sharing: dict[Plan, list[str]] = {}
     for entry in prepared:
         if isinstance(entry, batch.Job):
             sharing.setdefault(entry.plan, []).append(printable(entry.source.name))
     for plan, names in sharing.items():
         title = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-        print_plan(plan, title, sys.stderr if to_stderr else sys.stdout)
+        print_plan(plan, title, stream)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from poolcli.cli import console, options
+from poolcli.cli import completion, console, options
+from poolcli.cli.manual import Manual
 from poolcli.errors import InputError, PlanError, PoolError, UsageError
 from poolcli.layouts import layout_advice
 from poolcli.plan import plan_chain
@@ -24,8 +25,24 @@ if TYPE_CHECKING:
 _SHAPE = re.compile(r"[0-9]{1,12}(?:[x,X×][0-9]{1,12})*")
 
 
-@click.command("shape")
-@click.argument("target", metavar="SHAPE|FILE")
+_SECTIONS = {
+    "The chain": ("specs", "recipe_file", "preset"),
+    "The input": ("layout", "dtype"),
+    "What is printed": ("forms",),
+}
+_EXAMPLES = (
+    ("One pooling layer, and what comes of it:", "poolcli shape 3x224x224 -s max:3,stride=2,pad=1"),
+    ("A network that is known by name:", "poolcli shape 3x224x224 --preset vgg16"),
+    (
+        "A layer as PyTorch prints it, every formula with its numbers:",
+        'poolcli shape 1x224x224x3 --layout NHWC -s "AvgPool2d(2)" --explain',
+    ),
+    ("A picture's own shape, for another program:", "poolcli shape truck.png -s max:2*3 --json"),
+)
+
+
+@click.command("shape", cls=Manual, sections=_SECTIONS, examples=_EXAMPLES)
+@click.argument("target", metavar="SHAPE|FILE", shell_complete=completion.files)
 @options.stages
 @options.recipe
 @options.preset
@@ -34,6 +51,7 @@ _SHAPE = re.compile(r"[0-9]{1,12}(?:[x,X×][0-9]{1,12})*")
     "--dtype",
     metavar="DTYPE",
     callback=options.checked_dtype,
+    shell_complete=completion.dtypes,
     help="The input's dtype, for memory; default float32, of a file its own.",
 )
 @click.option("--json", "forms", flag_value="json", multiple=True, help="One JSON object.")
@@ -52,14 +70,12 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
     forms: tuple[str, ...],
     debug: bool,  # noqa: ARG001 - main looks for it
 ) -> int:
-    """Work out shapes, receptive fields and costs, without touching a pixel.
+    """Work out shapes, receptive fields and costs without data.
 
     SHAPE is numbers joined by x, as 3x224x224; of a FILE only the header is read.
 
-    \b
-    poolcli shape 3x224x224 -s max:3,stride=2,pad=1 -s avg:global
-    poolcli shape 3x224x224 --preset vgg16
-    poolcli shape 1x224x224x3 --layout NHWC -s "AvgPool2d(2)" --explain
+    The table says of each stage which shape comes out, what one of its elements sees of the input
+    (receptive field), how far apart the fields of neighbours lie (jump), and what it costs.
     """
     if len(set(forms)) > 1:
         raise UsageError(f"{' and '.join(f'--{form}' for form in forms)} contradict each other")
@@ -91,9 +107,9 @@ def _plan(target: str, chain: Chain, layout: str | None, dtype: str | None) -> P
 
 def _plan_file(target: str, chain: Chain, layout: str | None, dtype: str | None) -> Plan:
     from poolcli.files import formats
-    from poolcli.files.inputs import Source
+    from poolcli.files.discovery import named
 
-    header = Source(target).read_header(layout)
+    header = named(target).read_header(layout)
     header = replace(header, dtype=dtype or header.dtype)
     plan = plan_chain(chain, header.shape, layout=header.layout, dtype=header.dtype)
     return formats.saved_plan(plan, header, None, None)

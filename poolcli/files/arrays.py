@@ -25,6 +25,11 @@ _PART: Final = 1 << 24
 """Bytes read at once."""
 _LONGEST_HEADER: Final = 10_000
 """NumPy's own limit; a longer one is an attack on the parser."""
+_MOST: Final = 1 << 64
+"""Bytes beyond which a number is not written out: Python refuses some thousand digits."""
+_DESCR: Final = re.compile(r"[<>=|]?[A-Za-z?]+[0-9]{0,9}(?:\[[A-Za-z]+\])?")
+"""A dtype by its code or its name, and a date's unit."""
+_OBJECTS: Final = re.compile(r"'[<>=|]?O[0-9]?'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +65,9 @@ def read_header(stream: BinaryIO) -> ArrayHeader:
     held = stream.seek(0, os.SEEK_END) - position
     stream.seek(position)
     if held < header.nbytes:
+        promised = f"{header.nbytes:,}" if header.nbytes < _MOST else "more than 2^64"
         raise InputError(
-            f"truncated: its header promises {header.nbytes:,} bytes of elements, it holds {held:,}"
+            f"truncated: its header promises {promised} bytes of elements, it holds {held:,}"
         )
     return header
 
@@ -210,7 +216,7 @@ def _parse(text: str) -> ArrayHeader:
         # Python 2 wrote long integers as 3L.
         said = ast.literal_eval(re.sub(r"\b(\d+)L\b", r"\1", text).strip())
         shape, order = said["shape"], said["fortran_order"]
-        dtype = np.dtype(said["descr"] or "no dtype at all")
+        dtype = _dtype(said["descr"])
     except (SyntaxError, ValueError, TypeError, KeyError, RecursionError, MemoryError):
         raise InputError("its header can't be read as an .npy header") from None
     lengths_fit = isinstance(shape, tuple) and all(
@@ -221,12 +227,28 @@ def _parse(text: str) -> ArrayHeader:
     return ArrayHeader(shape, dtype, order)
 
 
+def _dtype(descr: object) -> np.dtype[Any]:
+    """Return the dtype that a header tells.
+
+    Only plain ones are NumPy's to read: of others, ``<M8[s/0]`` say, it ends the process.
+    """
+    if isinstance(descr, str) and _DESCR.fullmatch(descr):
+        return np.dtype(descr)
+    if _OBJECTS.search(repr(descr)):
+        raise InputError(_PICKLED)
+    if isinstance(descr, list) and descr:
+        fields = ", ".join(str(name) for name, *_ in descr)
+        raise InputError(f"a structured array: save one of its fields ({fields})")
+    raise ValueError(descr)
+
+
+_PICKLED: Final = "it holds pickled Python objects, which are never loaded: save numbers"
+
+
 def _refuse_what_is_not_numbers(header: ArrayHeader) -> None:
     dtype = header.dtype
     if dtype.hasobject:
-        raise InputError("it holds pickled Python objects, which are never loaded: save numbers")
-    if dtype.names is not None:
-        raise InputError(f"a structured array: save one of its fields ({', '.join(dtype.names)})")
+        raise InputError(_PICKLED)
     if dtype.kind == "c":
         raise InputError("complex numbers have no order: save their real part or magnitude")
     if header.name not in ITEM_SIZES:

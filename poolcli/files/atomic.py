@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import io
 import itertools
 import os
 import re
@@ -10,6 +12,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO, Final
 
 from poolcli.errors import OutputError, UsageError
@@ -19,13 +22,19 @@ _NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, 
 
 
 _open_temporaries: Final[set[Path]] = set()
+_creating: Final = Lock()
+_PATIENCE: Final = 1.0
+"""Seconds to wait for a file that is being created, perhaps on a disk that doesn't answer."""
 
 
 def remove_open() -> None:
-    """Remove the temporary files of writes that are not done, before the process ends at once."""
+    """Remove the temporary files of writes that are not done, before the process ends at once.
+
+    None is created any more: threads that still work wait for ever.
+    """
+    _creating.acquire(timeout=_PATIENCE)
     for temporary in tuple(_open_temporaries):
-        with suppress(OSError):
-            temporary.unlink()
+        remove(temporary)
 
 
 @contextmanager
@@ -37,20 +46,28 @@ def writing(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = _create(path.parent)
+        descriptor, temporary = create(path.parent)
     except OSError as error:
         raise _unwritable(path, error) from error
-    _open_temporaries.add(temporary)
     try:
-        with open(descriptor, "w+b") as stream:  # noqa: PTH123 - from a descriptor
+        with _Checked(io.FileIO(descriptor, "r+")) as stream:
             yield stream
         _publish(temporary, path, replace=replace)
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
-        with suppress(OSError):
-            temporary.unlink()
-        _open_temporaries.discard(temporary)
+        remove(temporary)
+
+
+class _Checked(io.BufferedRandom):
+    """A file that tells nobody its descriptor.
+
+    Pillow's encoders would write to it themselves, and take the half that went onto a full disk for
+    the whole.
+    """
+
+    def fileno(self) -> int:
+        raise io.UnsupportedOperation("written through Python alone")
 
 
 def check_writable(folder: Path) -> None:
@@ -65,21 +82,48 @@ def check_writable(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor, trial = _create(folder)
+        descriptor, trial = create(folder)
         os.close(descriptor)
-        trial.unlink()
+        try:
+            trial.unlink()
+        finally:
+            remove(trial)
     except OSError as error:
         reason = error.strerror or error
         raise UsageError(f"the output folder {folder} can't be written: {reason}") from error
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files of processes of this host that are no more."""
+    """Remove temporary files of this host that no process is writing any more.
+
+    Neither their process's number nor their lock alone would tell: containers number their
+    processes alike, and not every disk has locks.
+    """
     for entry in folder.glob(f".poolcli-{_HOST}-*-*.tmp"):
         process = entry.name.removeprefix(f".poolcli-{_HOST}-").partition("-")[0]
-        if process.isdecimal() and not _is_alive(int(process)):
+        if process.isdecimal() and _is_left(entry, int(process)):
             with suppress(OSError):
                 entry.unlink()
+
+
+def _is_left(temporary: Path, process: int) -> bool:
+    own = process == os.getpid()
+    if not own and _is_alive(process):
+        return False
+    try:
+        # A pipe that lies there is not waited for.
+        descriptor = os.open(temporary, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return not own
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def _is_alive(process: int) -> bool:
@@ -92,17 +136,38 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-_BINARY: Final = getattr(os, "O_BINARY", 0)
 _HOST: Final = re.sub("[^A-Za-z0-9.]", "_", socket.gethostname())[:64]
 
 
-def _create(folder: Path) -> tuple[int, Path]:
-    """Create a temporary file, under a name that is not taken."""
+def create(folder: Path) -> tuple[int, Path]:
+    """Create a temporary file, under a name that is not taken: its descriptor, and its path.
+
+    It is locked until the descriptor is closed, where the disk has locks, and to be renamed or
+    removed by :func:`remove`.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     while True:
         temporary = folder / _temporary_name()
-        with suppress(FileExistsError):
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY
-            return os.open(temporary, flags, 0o666), temporary
+        with _creating:
+            # Known before it exists: a signal may come in between.
+            _open_temporaries.add(temporary)
+            try:
+                descriptor = os.open(temporary, flags, 0o666)
+            except OSError as error:
+                _open_temporaries.discard(temporary)
+                if isinstance(error, FileExistsError):
+                    continue
+                raise
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        return descriptor, temporary
+
+
+def remove(temporary: Path) -> None:
+    """Remove a temporary file, if it is still there under its name."""
+    with suppress(OSError):
+        temporary.unlink()
+    _open_temporaries.discard(temporary)
 
 
 def _temporary_name() -> str:

@@ -34,7 +34,7 @@ _IMAGES: Final = (
     "ras rgb rgba sgi tga tif tiff vda vst webp xbm xpm"
 )
 """What Pillow reads by itself, and is a picture: no film, no page to be drawn, no table of data."""
-KNOWN_SUFFIXES: Final = frozenset(f".{name}" for name in (*_IMAGES.split(), "npy"))
+KNOWN_SUFFIXES: Final = frozenset(f".{name}" for name in (*_IMAGES.split(), "npy", "npz"))
 """What is taken for an input when a folder is read."""
 
 

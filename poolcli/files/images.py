@@ -8,6 +8,7 @@ with its pixels, once, and written with those of its results.
 from __future__ import annotations
 
 import io
+import logging
 import re
 import struct
 import warnings
@@ -28,10 +29,10 @@ from poolcli.files.metadata import Metadata, sensible
 from poolcli.kernels.views import Array
 from poolcli.maps import Header
 
-# The limit is checked here, as an error that names the flag, not a warning on the way.
-Image.MAX_IMAGE_PIXELS = None
 # What Pillow finds odd and reads nevertheless would be told in its words, and of its lines of code.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+# What Pillow logs of a broken file is no second line beside the error, unless somebody listens.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _PLAIN: Final = {
     "1": "L",
@@ -101,7 +102,7 @@ def read_header(stream: BinaryIO, max_pixels: int) -> Header:
     InputError
         If it is no image, has more pixels than ``max_pixels``, or bits that Pillow would drop.
     """
-    with _opened(stream) as image:
+    with _opened(stream, max_pixels) as image:
         return _facts(image, stream, max_pixels).header
 
 
@@ -121,7 +122,7 @@ def read(stream: BinaryIO, max_pixels: int) -> tuple[Array, Metadata]:
 
 def _decoded(stream: BinaryIO, max_pixels: int, turn: int) -> tuple[Array, _Facts]:
     """Decode all that is in a file; of 16-bit colour by one of its raw modes."""
-    with _opened(stream) as image:
+    with _opened(stream, max_pixels) as image:
         facts = _facts(image, stream, max_pixels)
         if facts.frames == 1:
             return _pixels(image, facts, facts.deep, turn), facts
@@ -134,15 +135,17 @@ def _frames(image: Image.Image, stream: BinaryIO, facts: _Facts, turn: int) -> t
     durations: list[float | None] = []
     # A PNG may begin with a picture that is shown where animations are not.
     still = image.info.get("default_image", False)
+    size = image.size
     for number, frame in enumerate(ImageSequence.Iterator(image), start=1):
         deep = depth.deep_colour(frame, stream)
         mode = _PLAIN.get(frame.mode) if deep is None else deep.mode
         if image.format == "TIFF" and mode != facts.mode:
             found = mode or frame.mode
             raise InputError(f"frame {number} is of mode {found}, the first {facts.mode}")
-        frames.append(_pixels(frame, facts, deep, turn))
-        if frames[-1].shape != frames[0].shape:
+        if frame.size != size:
+            # Before it is decoded: a few bytes may stand for any size.
             raise InputError(f"frame {number} has another size than the first")
+        frames.append(_pixels(frame, facts, deep, turn))
         durations.append(None if still else float(frame.info.get("duration", 0)))
         still = False
     timed = replace(facts.metadata, durations=tuple(durations), plays=_plays(image))
@@ -249,8 +252,11 @@ def _exif_for(held: Metadata, name: str) -> Exif:
 
 
 @contextmanager
-def _opened(stream: BinaryIO) -> Iterator[Image.Image]:
+def _opened(stream: BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
     """Open an image; whatever Pillow makes of broken bytes is one kind of error."""
+    # Beside the image's own size, which is checked here, there are those that only Pillow sees, as
+    # of a GIF's later frames. It refuses twice this number.
+    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, -(-max_pixels // 2))
     try:
         with _open(stream) as image:
             yield image
@@ -258,6 +264,8 @@ def _opened(stream: BinaryIO) -> Iterator[Image.Image]:
         raise
     except UnidentifiedImageError:
         raise InputError("neither an image that Pillow can read nor an .npy array") from None
+    except Image.DecompressionBombError:
+        raise InputError(_too_many(max_pixels)) from None
     except MemoryError:
         raise InputError("too large for this machine's memory") from None
     except Exception as error:
@@ -280,12 +288,12 @@ def _open(stream: BinaryIO) -> Image.Image:
 
 
 def _facts(image: Image.Image, stream: BinaryIO, max_pixels: int) -> _Facts:
+    if image.format == "EPS":
+        # Pillow would have Ghostscript run it, for as long as it likes.
+        raise InputError("PostScript is a program, not a picture: save what it draws as PNG first")
     width, height = image.size
     if width * height > max_pixels:
-        raise InputError(
-            f"{width}×{height} are more than {max_pixels:,} pixels: "
-            "raise --max-pixels if you trust the file"
-        )
+        raise InputError(f"{width}×{height} are {_too_many(max_pixels)}")
     deep = depth.deep_colour(image, stream)
     mode = _PLAIN.get(image.mode) if deep is None else deep.mode
     if mode is None:
@@ -379,6 +387,10 @@ def _plays(image: Image.Image) -> int | None:
         # It says how often they are repeated, and nothing where they are not.
         return 1 if loop is None else loop and loop + 1
     return loop if isinstance(loop, int) else None
+
+
+def _too_many(max_pixels: int) -> str:
+    return f"more than {max_pixels:,} pixels: raise --max-pixels if you trust the file"
 
 
 def _pixels(image: Image.Image, facts: _Facts, deep: Deep | None, turn: int) -> Array:

@@ -1,19 +1,18 @@
-"""Inputs: what the words of a command line name, and how each is read."""
+"""Inputs: files, arrays of archives, what comes through a pipe; and how each is read."""
 
 from __future__ import annotations
 
-import io
 import os
-import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from poolcli.errors import InputError, UsageError
-from poolcli.files.formats import ARRAY_MAGIC, KNOWN_SUFFIXES
+from poolcli.errors import InputError
+from poolcli.files.formats import ARRAY_MAGIC
 from poolcli.files.metadata import Metadata
+from poolcli.files.streams import Held
 from poolcli.layouts import layout_of
 from poolcli.maps import Header
 
@@ -23,43 +22,73 @@ if TYPE_CHECKING:
 MAX_PIXELS: Final = 178_956_970
 """Where Pillow, too, begins to refuse: twice the pixels that fit 256 MiB at 3 bytes each."""
 
-_STDIN: Final = "-"
+STDIN: Final = "-"
+_ZIP_MAGIC: Final = (b"PK\x03\x04", b"PK\x05\x06")
+"""How a zip file begins, and one without members."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One input: a file, or standard input held in memory. ``name`` is as it was given.
-
-    ``folder`` is its place below the folder that it was found in, which results mirror.
-    """
+    """One input: a file, an array of an archive, or what came through a pipe."""
 
     name: str
-    data: bytes | None = field(default=None, repr=False)
+    """As it was given, or found."""
+    file: str | None = None
+    """The file, if that is not its name."""
+    held: Held | None = field(default=None, repr=False)
+    """What came through the pipe."""
     folder: str = ""
+    """Its place below the folder that it was found in, which results mirror."""
+    member: str | None = None
+    """Which array of an ``.npz`` archive it is."""
+    problem: str | None = None
+    """Why it can't be read, if that is known already."""
 
     @property
     def path(self) -> Path | None:
-        """The file, or None for standard input."""
-        return None if self.data is not None else Path(self.name)
+        """The file, or None for a pipe."""
+        return None if self.held is not None else Path(self.file or self.name)
 
     @property
     def file_name(self) -> str:
-        """The name that results' names are made from."""
-        return "stdin" if self.name == _STDIN else Path(self.name).name
+        """The name that results' names are made from; an array of an archive adds its own.
+
+        >>> Source("d/maps.npz:a/b", file="d/maps.npz", member="a/b").file_name
+        'maps.a.b.npy'
+        """
+        file = self.file or self.name
+        name = "stdin" if self.held is not None and file == STDIN else PurePath(file).name
+        if self.member is None:
+            return name
+        return f"{PurePath(name).stem}.{self.member.replace('/', '.')}.npy"
 
     @contextmanager
-    def opened(self) -> Iterator[BinaryIO]:
-        """Open the input for reading."""
-        if self.data is not None:
-            yield io.BytesIO(self.data)
+    def opened(self, *, anywhere: bool = False) -> Iterator[BinaryIO]:
+        """Open the input for reading; ``anywhere``, if its parts are read in any order."""
+        with self._opened_file() as stream:
+            if self.member is None:
+                yield stream
+                return
+            from poolcli.files.archives import opened_member
+
+            with opened_member(stream, self.member, anywhere=anywhere) as array:
+                yield array
+
+    @contextmanager
+    def _opened_file(self) -> Iterator[BinaryIO]:
+        if self.problem is not None:
+            raise InputError(self.problem)
+        if self.held is not None:
+            with self.held.opened() as stream:
+                yield stream
             return
         try:
-            with Path(self.name).open("rb") as stream:
+            with Path(self.file or self.name).open("rb") as stream:
                 if not stream.seekable():
                     raise InputError("a pipe, which can be read only once: give a file")
                 yield stream
         except OSError as error:
-            raise InputError(_reason(error)) from error
+            raise InputError(reason(error)) from error
 
     def read_header(self, layout: str | None, max_pixels: int = MAX_PIXELS) -> Header:
         """Read what the input is: its shape, layout, dtype and format.
@@ -97,65 +126,15 @@ class Source:
             return images.read(stream, max_pixels)
 
 
-def find(
-    words: Iterable[str], stdin: BinaryIO | None, output: Path | None
-) -> tuple[list[Source], int]:
-    """Return the inputs that words name, and how many files of folders were passed over.
-
-    A folder stands for its files of known suffixes, in the order of their bytes; hidden files and
-    the output folder are left out. A file named twice counts once.
-
-    Raises
-    ------
-    UsageError
-        If there is nothing to do.
-    """
-    found: dict[str, Source] = {}
-    passed_over = 0
-    for word in words:
-        if word == _STDIN:
-            if stdin is None:
-                raise UsageError("standard input is closed: give a file")
-            found.setdefault(_STDIN, Source(_STDIN, data=stdin.read()))
-        elif not word:
-            raise UsageError("an empty name: give images, .npy arrays, a folder, or -")
-        elif _is_pipe(word):
-            # It can be read only once, so it is held, as standard input is.
-            found.setdefault(word, Source(word, data=Path(word).read_bytes()))
-        elif os.path.isdir(word):  # noqa: PTH112 - Path.is_dir raises on names that can't be
-            files = _files_in(word, output)
-            known = [name for name in files if Path(name).suffix.lower() in KNOWN_SUFFIXES]
-            passed_over += len(files) - len(known)
-            for name in known:
-                found.setdefault(os.path.realpath(name), Source(name))
-        else:
-            found.setdefault(os.path.realpath(word), Source(word))
-    if not found:
-        nothing = f"{passed_over} files are of no known kind" if passed_over else "nothing to read"
-        raise UsageError(f"no input, {nothing}: give images, .npy arrays, a folder, or -")
-    return list(found.values()), passed_over
+def is_archive(stream: BinaryIO) -> bool:
+    """Whether the content, whatever the name, is a zip archive; the stream is at its beginning."""
+    start = stream.read(len(_ZIP_MAGIC[0]))
+    stream.seek(0)
+    return start in _ZIP_MAGIC
 
 
-def _is_pipe(word: str) -> bool:
-    try:
-        mode = os.stat(word).st_mode  # noqa: PTH116 - Path.stat raises on names that can't be
-    except (OSError, ValueError):
-        return False
-    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
-
-
-def _files_in(folder: str, output: Path | None) -> list[str]:
-    try:
-        entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
-    except OSError as error:
-        raise UsageError(f"{folder}: {_reason(error)}") from error
-    if output is not None and os.path.realpath(folder) == os.path.realpath(output):
-        return []
-    kept = [entry.path for entry in entries if entry.is_file()]
-    return sorted(kept, key=os.fsencode)
-
-
-def _reason(error: OSError) -> str:
+def reason(error: OSError) -> str:
+    """Return why a file can't be read, in words."""
     if isinstance(error, FileNotFoundError):
         return "no such file"
     if isinstance(error, IsADirectoryError):
@@ -169,4 +148,12 @@ def _begins_as_array(stream: BinaryIO) -> bool:
     stream.seek(0)
     if not start:
         raise InputError("empty")
+    if start.startswith(_ZIP_MAGIC):
+        raise InputError("an archive: name one of its arrays, as maps.npz:name")
     return start == ARRAY_MAGIC
+
+
+def facts_of(path: str) -> tuple[int, int]:
+    """Return a file's size in bytes and the time of its last change in nanoseconds."""
+    found = os.stat(path)  # noqa: PTH116 - Path.stat raises on names that can't be
+    return found.st_size, found.st_mtime_ns

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePath
 from string import Formatter
 from typing import Final
@@ -14,6 +14,8 @@ from poolcli.files.formats import SUFFIXES, of_suffix
 from poolcli.plan import Step
 
 DEFAULT_TEMPLATE: Final = "{stem}.{index}-{label}{ext}"
+RECORD: Final = ".poolcli"
+"""The folder in the output folder that is not for results."""
 _LONGEST_NAME: Final = 255
 """Bytes, on all common file systems."""
 FIELDS: Final = ("stem", "name", "index", "label", "op", "ext")
@@ -114,8 +116,7 @@ def check_outputs(
     inputs: Iterable[Path],
     folder: Path | None,
     taken: dict[str, str],
-    *,
-    force: bool,
+    may_replace: Callable[[Path], bool],
 ) -> None:
     """Check all results' places at once: ``results`` are pairs of an input's name and a path.
 
@@ -124,8 +125,8 @@ def check_outputs(
     Raises
     ------
     UsageError
-        If two results share a name, one is an input, exists without ``force``, or lies outside
-        ``folder``, if one is given, once links are followed.
+        If two results share a name, one is an input, exists and may not be replaced, or lies
+        outside ``folder``, if one is given, once links are followed.
     """
     reading = {os.path.realpath(path) for path in inputs}
     inside = os.path.realpath(folder) if folder is not None else os.sep
@@ -133,6 +134,8 @@ def check_outputs(
         place = os.path.realpath(path)
         if os.path.commonpath([inside, place]) != inside:
             raise UsageError(f"{path} lies outside the output folder {folder}")
+        if folder is not None and PurePath(os.path.relpath(place, inside)).parts[0] == RECORD:
+            raise UsageError(f"{path}: {RECORD} is kept for the record: choose another --name")
         if place in reading:
             raise UsageError(f"{path} is an input: choose another --output or --name")
         if place in taken:
@@ -141,8 +144,10 @@ def check_outputs(
             )
             raise UsageError(f"{path} is the result of {both}: tell them apart by --name")
         taken[place] = source
-        if os.path.lexists(path) and not force:
-            raise UsageError(f"{path} exists: give --force to replace it, or another --output")
+        if os.path.lexists(path) and not may_replace(path):
+            raise UsageError(
+                f"{path} exists: give --force to replace it, --resume to go on, or another --output"
+            )
         if len(os.fsencode(path.name)) > _LONGEST_NAME:
             raise UsageError(f"{path.name}: longer than a file's name can be, see --name")
         if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises on names that can't be

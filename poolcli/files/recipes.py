@@ -51,7 +51,7 @@ def load(path: Path) -> Recipe:
         If it is not a recipe; the text names the stage that is wrong.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(_text(path))
     except OSError as error:
         raise UsageError(f"recipe {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
@@ -61,6 +61,23 @@ def load(path: Path) -> Recipe:
         return replace(recipe, chain=_relative_to(path.parent, recipe.chain))
     except SpecError as error:
         raise SpecError(f"recipe {path}: {error}") from None
+
+
+def _text(path: Path) -> str:
+    """Read no more than a recipe can be, and nothing that takes the parser for ever."""
+    with path.open(encoding="utf-8") as stream:
+        text = stream.read(_LONGEST + 1)
+    if len(text) > _LONGEST:
+        raise ValueError(f"more than {_LONGEST:,} characters are no recipe")
+    for number, line in enumerate(text.split("\n"), start=1):
+        # A key a.b.c takes time and memory that grow as the square of its parts.
+        if line.count(".") > _MOST_DOTS and not line.lstrip().startswith("#"):
+            raise ValueError(f"line {number} has more than {_MOST_DOTS} dots: give keys one by one")
+    return text
+
+
+_LONGEST: Final = 1 << 18
+_MOST_DOTS: Final = 100
 
 
 def _relative_to(folder: Path, chain: Chain) -> Chain:
@@ -85,8 +102,10 @@ def _recipe(content: dict[str, Any]) -> Recipe:
         if key not in ("layout", "stage"):
             raise SpecError(f"{key!r}: {nearest(key, ('layout', 'stage'))}")
     layout, stages = content.get("layout"), content.get("stage")
+    if layout is not None and not isinstance(layout, str):
+        raise SpecError('layout: expected letters in quotes, as layout = "CHW"')
     if layout is not None:
-        check_layout(layout if isinstance(layout, str) else repr(layout))
+        check_layout(layout)
     if not isinstance(stages, list) or not stages:
         raise SpecError("it has no stage: begin each with [[stage]]")
     specs = []

@@ -26,7 +26,8 @@ def shape_of(path: str) -> tuple[int, ...]:
     try:
         with Source(path).opened() as stream:
             return arrays.read_header(stream).shape
-    except InputError as error:
+    except (InputError, ValueError) as error:
+        # A name that no file can have, with a NUL in it, is a ValueError.
         raise SpecError(f"{path}: {error}") from error
 
 
@@ -34,7 +35,7 @@ def load(path: str) -> Array:
     """Return the array of an ``.npy`` file that a spec names, read once for a whole batch."""
     try:
         return _load(path, Path(path).stat().st_mtime_ns)
-    except (InputError, OSError) as error:
+    except (InputError, OSError, ValueError) as error:
         raise SpecError(f"{path}: {error}") from error
 
 

@@ -267,7 +267,19 @@ def binomial(size: int) -> Array:
     >>> binomial(3)
     array([0.25, 0.5 , 0.25])
     """
-    return np.array([comb(size - 1, tap) / 2 ** (size - 1) for tap in range(size)])
+    last = size - 1
+    if size <= _MOST_EXACT:
+        return np.array([comb(last, tap) / 2**last for tap in range(size)])
+    # Numbers of so many digits take minutes: each weight from its neighbour, the middle being 1.
+    middle = last // 2
+    taps = np.arange(middle, 0.0, -1)
+    half = np.concatenate([np.cumprod(taps / (size - taps))[::-1], [1.0]])
+    weights = np.concatenate([half, half[::-1][size % 2 :]])
+    return np.asarray(weights / weights.sum())
+
+
+_MOST_EXACT: Final = 1024
+"""The longest window whose weights are worked out from whole numbers, each rounded once."""
 
 
 _WORD: Final = 8

@@ -81,17 +81,18 @@ def _sliding_length(window: Sliding, *, ceil: bool) -> str:
 
 def _field_lines(step: Step, before: Field, letters: list[str]) -> Iterator[str]:
     after = step.field
-    if None in (before.size, before.jump, before.center, after.size, after.center):
+    sizes, jumps, centers = before.size, before.jump, before.center
+    new_sizes, new_centers = after.size, after.center
+    if None in (sizes, jumps, centers, new_sizes, new_centers):
         yield "receptive field: no one number, windows before it differ"
         return
-    sizes, jumps, centers = before.size or (), before.jump or (), before.center or ()
     for axis, (letter, window) in enumerate(zip(letters, step.windows, strict=True)):
-        jump, first = jumps[axis], window.positions(0)
+        jump, first = _at(jumps, axis), window.positions(0)
         middle = (first[0] + first[-1]) / 2
-        size, center = _at(after.size, axis), _at(after.center, axis)
+        size, center = _at(new_sizes, axis), _at(new_centers, axis)
         parts = [
-            _sum("field", sizes[axis], _spread(window), window.spread, jump, size),
-            _sum("center", centers[axis], words.number(middle), middle, jump, center),
+            _sum("field", _at(sizes, axis), _spread(window), window.spread, jump, size),
+            _sum("center", _at(centers, axis), words.number(middle), middle, jump, center),
         ]
         if window.pace is not None:
             said = f"{words.number(jump)}·{words.number(window.pace)}"

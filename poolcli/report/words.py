@@ -76,6 +76,8 @@ def total(plan: Plan) -> str:
 def _reduction(factor: float | None) -> str:
     if factor is None:
         return "no elements"
+    if factor == 0:
+        return "no elements at first"
     if factor == 1:
         return "as many elements"
     word, factor = ("fewer", factor) if factor >= 1 else ("more", 1 / factor)

@@ -1,0 +1,216 @@
+"""From inputs to jobs: planned, cut to the memory, their results named and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from poolcli import memory
+from poolcli.batch.jobs import Job, Options, Outcome, Result
+from poolcli.batch.record import Earlier
+from poolcli.errors import InputError, OutputError, PlanError, UsageError
+from poolcli.files import formats, names
+from poolcli.files.inputs import Source
+from poolcli.lighting import Lighting, lighting
+from poolcli.maps import Header
+from poolcli.plan import Plan, plan_chain
+from poolcli.stages import Chain
+
+
+def prepare(
+    sources: Sequence[Source],
+    chain: Chain,
+    options: Options,
+    *,
+    others: Sequence[Source] = (),
+    earlier: Earlier | None = None,
+) -> list[Job | Outcome]:
+    """Plan every input, in order; one that can't be planned is an outcome with its error.
+
+    Parameters
+    ----------
+    sources
+        The inputs.
+    chain, options
+        What is done with each of them.
+    others
+        Inputs of the same list that are left to other runs; no result may be one of theirs.
+    earlier
+        What earlier runs left, if their results may be replaced.
+
+    Raises
+    ------
+    UsageError
+        If any result's name is impossible, taken, or the output folder can't be written.
+    """
+    wanted = names.check_template(options.template, options.format)
+    for index, stage in enumerate(chain, start=1):
+        if not stage.can_run:
+            raise UsageError(f"stage {index} ({stage}): without weights it can only be planned")
+    planner = _Planner(chain, options, wanted)
+    prepared = [planner.prepared(source) for source in sources]
+    sharing = {_name_key(source, options.template) for source in sources}
+    rivals = [source for source in others if _name_key(source, options.template) in sharing]
+    jobs = [*prepared, *map(planner.prepared, rivals)]
+    inputs = [source.path for source in (*sources, *others) if source.path]
+    inputs += [Path(path) for stage in chain for path in stage.files]
+    planned = [job for job in jobs if isinstance(job, Job)]
+    _check_names(planned, inputs, len(sources) + len(others), options, earlier)
+    return prepared
+
+
+def _name_key(source: Source, template: str) -> tuple[str, str]:
+    """Return what two inputs have to have in common for their results to share a name."""
+    if "{name" in template:
+        return source.folder, source.file_name
+    return source.folder, names.stem(source.file_name) if "{stem" in template else ""
+
+
+def _check_names(
+    jobs: Sequence[Job],
+    inputs: Sequence[Path],
+    count: int,
+    options: Options,
+    earlier: Earlier | None,
+) -> None:
+    results = [
+        (job.source.name, result.path) for job in jobs for result in job.results if result.path
+    ]
+    taken: dict[str, str] = {}
+
+    def may_replace(path: Path) -> bool:
+        return options.force or (earlier is not None and earlier.knows(path))
+
+    if options.output is not None:
+        names.check_folder(options.output)
+        names.check_outputs(results, inputs, options.output, taken, may_replace)
+    if options.sheet is not None:
+        names.check_sheet(options.sheet, count)
+        sheets = [(job.source.name, job.sheet) for job in jobs if job.sheet]
+        for _, sheet in sheets:
+            names.check_folder(sheet.parent)
+        names.check_outputs(sheets, inputs, None, taken, may_replace)
+
+
+@dataclass(slots=True)
+class _Planner:
+    """Plans inputs, those of the same shape and kind but once."""
+
+    chain: Chain
+    options: Options
+    wanted: str | None
+    known: dict[Header, tuple[Plan, Lighting | None]] = field(default_factory=dict)
+
+    def prepared(self, source: Source) -> Job | Outcome:
+        try:
+            header = source.read_header(self.options.layout, self.options.max_pixels)
+            if header not in self.known:
+                self.known[header] = self._planned(header)
+            return _within_memory(self._job(source, header), self.options)
+        except (InputError, OutputError, PlanError) as error:
+            return Outcome(source, error=error)
+
+    def _planned(self, header: Header) -> tuple[Plan, Lighting | None]:
+        chain, options = self.chain, self.options
+        plan = plan_chain(chain, header.shape, layout=header.layout, dtype=header.dtype)
+        plan = formats.saved_plan(plan, header, self.wanted, options.dtype)
+        return plan, lighting(chain, header, linear=options.linear, premultiply=options.premultiply)
+
+    def _job(self, source: Source, header: Header) -> Job:
+        options = self.options
+        plan, light = self.known[header]
+        if options.sheet is not None and 0 in header.shape:
+            raise OutputError("it has no elements to show on a contact sheet")
+        saved = {"all": plan.steps, "last": plan.steps[-1:], "none": ()}[options.save]
+        results = []
+        for step in saved:
+            name = formats.choose(self.wanted, header, step.shape, step.dtype)
+            path = None
+            if options.output is not None:
+                suffix = formats.SUFFIXES[name]
+                file_name = names.result_name(options.template, source.file_name, step, suffix)
+                path = options.output / source.folder / file_name
+            results.append(Result(step, name, path))
+        sheet = _sheet_path(source, options)
+        return Job(source, header, plan, tuple(results), sheet, lighting=light)
+
+
+_DRAWN_IN: Final = 6
+"""Bytes that a contact sheet takes for each byte of what it shows."""
+
+
+def _within_memory(job: Job, options: Options) -> Job:
+    """Return the job with the memory that it takes, in parts if it has to be.
+
+    Raises
+    ------
+    InputError
+        If it takes more than it may.
+    """
+    saved = {result.step.index for result in job.results}
+    needed = _needed(job, saved, options)
+    if needed <= options.memory:
+        return replace(job, needed=needed)
+    if job.header.is_image:
+        reason = "images are held whole"
+    elif job.sheet is not None or any(result.path is None for result in job.results):
+        reason = "a contact sheet or standard output needs whole results"
+    elif any(result.format != "npy" for result in job.results):
+        reason = "arrays are written as pictures whole"
+    elif not job.source.can_be_read_in_parts():
+        reason = "its elements are in Fortran order, which can't be read in parts"
+    else:
+        try:
+            way = memory.streaming(job.plan, saved, options.memory)
+        except PlanError as error:
+            reason = str(error)
+        else:
+            return replace(job, needed=way.needed, in_parts=True)
+    allowed = memory.in_words(options.memory)
+    raise InputError(
+        f"it takes {memory.in_words(needed)} at once, of which --memory allows {allowed}: {reason}"
+    )
+
+
+def _needed(job: Job, saved: Collection[int], options: Options) -> int:
+    """Return how many bytes a job takes with its input whole in memory."""
+    if job.lighting is None:
+        needed = memory.needed_at_once(job.plan, saved)
+    else:
+        needed = job.lighting.needed(job.plan, saved)
+    held = job.size
+    if job.header.is_image:
+        # What is decoded is copied once.
+        needed += held
+    elif needed + held > options.memory and not job.source.can_be_read_in_parts():
+        # Fortran order is turned into C order, which takes it twice.
+        needed += held
+    if job.sheet is not None:
+        # Every result is kept, and drawn from.
+        needed += _DRAWN_IN * (held + sum(step.bytes for step in job.plan.steps))
+    return needed
+
+
+def _sheet_path(source: Source, options: Options) -> Path | None:
+    if options.sheet is None:
+        return None
+    stem = names.stem(source.file_name)
+    return Path(names.fill(options.sheet, {"stem": stem, "name": source.file_name}))
+
+
+def check_folders(prepared: Iterable[Job | Outcome]) -> None:
+    """Make the folders of all results, before the first of them is written.
+
+    Raises
+    ------
+    UsageError
+        If one can't be made or written.
+    """
+    from poolcli.files import atomic
+
+    jobs = (entry for entry in prepared if isinstance(entry, Job))
+    for folder in dict.fromkeys(path.parent for job in jobs for path in job.paths):
+        atomic.check_writable(folder)
+        atomic.remove_leftovers(folder)

@@ -1,0 +1,170 @@
+"""Several inputs at once, within the memory that they share, reported in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from threading import Condition, Event
+from typing import BinaryIO, Final
+
+from poolcli.batch.executing import OnRead, execute
+from poolcli.batch.jobs import Job, Options, Outcome, advice
+from poolcli.batch.record import Earlier, Facts, Record, Standing
+from poolcli.blocks import processors
+
+Outcomes = Generator[Outcome, None, None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """What is known of earlier runs, and noted of this one."""
+
+    run: Facts = field(default_factory=dict)
+    """How this run makes its results."""
+    earlier: Earlier | None = None
+    """What earlier runs left, if what is complete is not done again."""
+    record: Record | None = None
+    """Where this run's results are noted."""
+
+
+@contextmanager
+def recording(prepared: Iterable[Job | Outcome], options: Options, books: Books) -> Iterator[Books]:
+    """Keep a record of what the results are made from, if there are any to be written."""
+    writes = any(isinstance(entry, Job) and entry.paths for entry in prepared)
+    if not writes or options.output is None:
+        yield books
+        return
+    with closing(Record.begin(options.output, books.run)) as record:
+        yield replace(books, record=record)
+
+
+def planned_all(
+    prepared: Iterable[Job | Outcome], options: Options, books: Books | None = None
+) -> Outcomes:
+    """Yield the outcomes of a run that only plans."""
+    books = books or Books()
+    for entry in prepared:
+        if isinstance(entry, Outcome):
+            yield entry
+        else:
+            standing = _standing(entry, books)
+            outcome = Outcome(entry.source, entry, warnings=advice(entry, options))
+            yield replace(outcome, complete=standing.complete, differs=standing.differs)
+
+
+def execute_all(
+    prepared: Sequence[Job | Outcome],
+    options: Options,
+    stdout: BinaryIO | None = None,
+    *,
+    books: Books | None = None,
+    on_read: OnRead | None = None,
+) -> Outcomes:
+    """Yield what became of every input, in order, several worked on at once.
+
+    Together they stay within the memory: an input waits until enough of it is free. If the run is
+    to stop at the first failure, those not begun by then are left out.
+
+    Parameters
+    ----------
+    prepared
+        The inputs.
+    options
+        What is done with them.
+    stdout
+        Where the last result goes, if it goes to standard output.
+    books
+        What is known of earlier runs, and where this one is noted.
+    on_read
+        Called with a job and a number of bytes when a part of a large input has been read.
+    """
+    books = books or Books()
+    jobs = options.jobs or processors()
+    room = _Room(options.memory)
+    planned = sum(isinstance(entry, Job) for entry in prepared)
+    threads = max(1, processors() // min(jobs, planned or 1))
+    failed = Event()
+
+    def work(entry: Job | Outcome) -> Outcome | None:
+        if failed.is_set() and options.fail_fast:
+            return None
+        outcome = entry if isinstance(entry, Outcome) else done(entry)
+        if outcome.error is not None:
+            failed.set()
+        return outcome
+
+    def done(job: Job) -> Outcome:
+        standing = _standing(job, books)
+        if standing.complete:
+            return Outcome(job.source, job, warnings=advice(job, options), complete=True)
+        with room.taken(job.needed):
+            outcome = execute(
+                job,
+                options,
+                stdout,
+                record=books.record,
+                earlier=books.earlier,
+                on_read=on_read,
+                threads=None if planned == 1 else threads,
+            )
+        return replace(outcome, differs=standing.differs)
+
+    with closing(_at_once(work, prepared, min(jobs, len(prepared)))) as outcomes:
+        yield from (outcome for outcome in outcomes if outcome is not None)
+
+
+def _standing(job: Job, books: Books) -> Standing:
+    if books.earlier is None:
+        return Standing()
+    return books.earlier.standing(job, books.run)
+
+
+def _at_once(
+    work: Callable[[Job | Outcome], Outcome | None], prepared: Sequence[Job | Outcome], jobs: int
+) -> Generator[Outcome | None, None, None]:
+    """Yield what work makes of each entry, in order, several at once."""
+    if jobs <= 1:
+        yield from map(work, prepared)
+        return
+    pool = ThreadPoolExecutor(jobs, thread_name_prefix="poolcli-job")
+    waiting: deque[Future[Outcome | None]] = deque()
+    try:
+        for entry in prepared:
+            waiting.append(pool.submit(work, entry))
+            # So many that no thread waits for a slow one's turn, and few to be given up.
+            while len(waiting) > _AHEAD * jobs or (waiting and waiting[0].done()):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        # Whoever ends a run early does not wait for the inputs in work.
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+_AHEAD: Final = 16
+"""Inputs for each thread that may be done before those in front of them."""
+
+
+class _Room:
+    """Memory that inputs share."""
+
+    def __init__(self, size: int) -> None:
+        self.free = self.size = size
+        self.changed = Condition()
+
+    @contextmanager
+    def taken(self, needed: int) -> Iterator[None]:
+        """Wait until so much is free, or all of it, and hold it."""
+        share = min(needed, self.size)
+        with self.changed:
+            self.changed.wait_for(lambda: self.free >= share)
+            self.free -= share
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.free += share
+                self.changed.notify_all()

@@ -1,0 +1,309 @@
+"""Finding inputs: what the words of a command line and the lines of a list name."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import stat
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path, PurePath
+from typing import BinaryIO
+
+from poolcli.errors import InputError, UsageError
+from poolcli.files.formats import KNOWN_SUFFIXES
+from poolcli.files.inputs import STDIN, Source, is_archive, reason
+from poolcli.files.streams import hold
+
+_ARCHIVE = ".npz"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """How folders are searched."""
+
+    recursive: bool = False
+    globs: tuple[str, ...] = ()
+    """Patterns of files' names, or of their paths below the folder where they have a slash."""
+    output: Path | None = None
+    """A folder that is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Inputs, in order, and how many files of folders were passed over."""
+
+    sources: tuple[Source, ...]
+    passed_over: int = 0
+
+
+def find(
+    words: Iterable[str],
+    stdin: BinaryIO | None = None,
+    search: Search | None = None,
+    listed: Iterable[str] = (),
+) -> Found:
+    """Return the inputs that words name, and after them those of a list, where ``-`` is a file.
+
+    A folder stands for its files of known suffixes, in the order of their bytes; hidden files and
+    the output folder are left out. An ``.npz`` archive stands for its arrays, ``maps.npz:name`` for
+    one of them. A file named twice counts once.
+
+    Raises
+    ------
+    UsageError
+        If there is nothing to do.
+    """
+    found: dict[str, Source] = {}
+    passed_over = 0
+    search = search or Search()
+    for word, is_listed in chain(
+        ((word, False) for word in words), ((line, True) for line in listed)
+    ):
+        if word == STDIN and not is_listed:
+            sources = _piped(stdin)
+        elif not word:
+            raise UsageError("an empty name: give images, .npy arrays, a folder, or -")
+        elif os.path.isdir(word):  # noqa: PTH112 - Path.is_dir raises on names that can't be
+            sources, others = _in_folder(word, search)
+            passed_over += others
+        else:
+            sources = {} if os.path.realpath(word) in found else _named(word)
+        for place, source in sources.items():
+            found.setdefault(place, source)
+    if not found:
+        nothing = f"{passed_over} files are of no known kind" if passed_over else "nothing to read"
+        raise UsageError(f"no input, {nothing}: give images, .npy arrays, a folder, or -")
+    return Found(tuple(found.values()), passed_over)
+
+
+def named(word: str) -> Source:
+    """Return the one file, or array of an archive, that a word names.
+
+    Raises
+    ------
+    InputError
+        If it is an archive of several arrays.
+    """
+    sources = list(_named(word).values())
+    if len(sources) > 1:
+        several = ", ".join(str(source.member) for source in sources)
+        raise InputError(f"several arrays: name one, as {word}:{sources[0].member} (of {several})")
+    return sources[0]
+
+
+def shard(
+    sources: Sequence[Source], index: int, count: int
+) -> tuple[tuple[Source, ...], tuple[Source, ...]]:
+    """Return the share ``index`` of ``count``, from 1: every ``count``-th source; and the others.
+
+    >>> mine, others = shard([Source(name) for name in "abcde"], 2, 3)
+    >>> [source.name for source in mine], [source.name for source in others]
+    (['b', 'e'], ['a', 'c', 'd'])
+    """
+    places = range(index - 1, len(sources), count)
+    others = (source for place, source in enumerate(sources) if place not in places)
+    return tuple(sources[place] for place in places), tuple(others)
+
+
+def read_list(name: str, stdin: BinaryIO | None, *, null: bool) -> list[str]:
+    """Read names from a file, or from standard input: a line each, or NUL between them.
+
+    Raises
+    ------
+    UsageError
+        If it can't be read.
+    """
+    try:
+        if name == STDIN:
+            if stdin is None:
+                raise UsageError("standard input is closed: --files-from has nothing to read")
+            content = stdin.read()
+        else:
+            content = Path(name).read_bytes()
+    except (OSError, ValueError) as error:
+        why = reason(error) if isinstance(error, OSError) else str(error)
+        raise UsageError(f"--files-from {name}: {why}") from error
+    lines = content.split(b"\0" if null else b"\n")
+    return [os.fsdecode(line) for line in lines if line]
+
+
+def _piped(stdin: BinaryIO | None) -> dict[str, Source]:
+    if stdin is None:
+        raise UsageError("standard input is closed: give a file")
+    return _held(STDIN, stdin)
+
+
+def _held(name: str, stream: BinaryIO) -> dict[str, Source]:
+    try:
+        held = hold(stream)
+        with held.opened() as content:
+            return _expanded(Source(name, held=held), content)
+    except InputError as error:
+        return {name: Source(name, problem=str(error))}
+
+
+def _named(word: str) -> dict[str, Source]:
+    """Return the inputs that a word names, which is no folder."""
+    place = os.path.realpath(word)
+    try:
+        mode = os.stat(word).st_mode  # noqa: PTH116 - Path.stat raises on names that can't be
+        if stat.S_ISCHR(mode):
+            # It may have no end.
+            return {place: Source(word, problem="a device, not a file")}
+        if stat.S_ISFIFO(mode):
+            # It can be read only once, so it is held, as standard input is.
+            with Path(word).open("rb") as pipe:
+                return _held(word, pipe)
+    except (OSError, ValueError):
+        archive, separator, member = word.rpartition(f"{_ARCHIVE}:")
+        if separator and member:
+            archive += _ARCHIVE
+            place = f"{os.path.realpath(archive)}\0{member}"
+            return {place: Source(word, file=archive, member=member)}
+        return {place: Source(word, file=_not_stdin(word))}
+    source = Source(word, file=_not_stdin(word))
+    if PurePath(word).suffix.lower() in KNOWN_SUFFIXES - {_ARCHIVE}:
+        return {place: source}
+    try:
+        with source.opened() as stream:
+            return _expanded(source, stream, place)
+    except InputError as error:
+        # It is said in its turn, when the input would be read.
+        return {place: replace(source, problem=str(error))}
+
+
+def _not_stdin(word: str) -> str | None:
+    """Return the path of a file that is called as standard input is."""
+    return f"./{word}" if word == STDIN else None
+
+
+def _expanded(source: Source, stream: BinaryIO, place: str | None = None) -> dict[str, Source]:
+    """Return a source, or if it is an archive, its arrays, by their places."""
+    place = place or source.name
+    if not is_archive(stream):
+        return {place: source}
+    from poolcli.files.archives import members
+
+    return {
+        f"{place}\0{member}": Source(
+            f"{source.name}:{member}",
+            file=source.file or source.name,
+            held=source.held,
+            folder=source.folder,
+            member=member,
+        )
+        for member in members(stream)
+    }
+
+
+def _in_folder(top: str, search: Search) -> tuple[dict[str, Source], int]:
+    """Return the inputs of a folder by their places, and how many files are of no known kind."""
+    found: dict[str, Source] = {}
+    passed_over = 0
+    for below, name, place, problem in _walk(top, search):
+        path = os.path.join(top, below, name)  # noqa: PTH118 - Path drops a leading ./
+        if problem is not None:
+            found[place] = Source(path, problem=problem)
+        elif not _matches(os.path.join(below, name), search.globs):  # noqa: PTH118 - as above
+            continue
+        elif (suffix := PurePath(name).suffix.lower()) not in KNOWN_SUFFIXES:
+            passed_over += 1
+        elif place not in found:
+            source = Source(path, folder=below)
+            if suffix != _ARCHIVE:
+                found[place] = source
+                continue
+            try:
+                with source.opened() as stream:
+                    found |= _expanded(source, stream, place)
+            except InputError as error:
+                found[place] = replace(source, problem=str(error))
+    ordered = sorted(found.items(), key=lambda item: os.fsencode(item[1].name))
+    return dict(ordered), passed_over
+
+
+def _walk(top: str, search: Search) -> Iterator[tuple[str, str, str, str | None]]:
+    """Yield each file of a folder: the folder below ``top``, its name, its true place, a problem.
+
+    A folder is gone through once, however many links lead to it, so that loops end; by its own name
+    rather than by a link's. A folder that can't be read is yielded with the reason.
+    """
+    output = None if search.output is None else os.path.realpath(search.output)
+    seen: set[tuple[int, int]] = set()
+    own, linked = deque([""]), deque[str]()
+    while own or linked:
+        below = (own or linked).popleft()
+        folder = os.path.join(top, below) if below else top  # noqa: PTH118 - Path drops a leading ./
+        place = os.path.realpath(folder)
+        try:
+            facts = os.stat(folder)  # noqa: PTH116 - of text, as everything here
+            if place == output or (facts.st_dev, facts.st_ino) in seen:
+                continue
+            seen.add((facts.st_dev, facts.st_ino))
+            entries = sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name))
+        except OSError as error:
+            if not below:
+                raise UsageError(f"{top}: {reason(error)}") from error
+            yield below, "", place, f"a folder that {reason(error)}"
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if _is_folder(entry):
+                if search.recursive:
+                    deeper = os.path.join(below, entry.name)  # noqa: PTH118 - as above
+                    (linked if entry.is_symlink() else own).append(deeper)
+            elif entry.is_symlink():
+                # One that leads nowhere is an input that is missing.
+                if _is_file(entry) or not os.path.exists(entry.path):  # noqa: PTH110 - never raises
+                    yield below, entry.name, os.path.realpath(entry.path), None
+            elif _is_file(entry):
+                yield below, entry.name, os.path.join(place, entry.name), None  # noqa: PTH118
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def _matches(path: str, globs: Sequence[str]) -> bool:
+    return not globs or any(_match(path, pattern) for pattern in globs)
+
+
+def _match(path: str, pattern: str) -> bool:
+    """Whether a pattern with a slash matches a whole path, any other its last part.
+
+    >>> _match("a/b/c.png", "*.png"), _match("a/b/c.png", "a/**/*.png"), _match("a/b.png", "a/*/*")
+    (True, True, False)
+    """
+    parts = path.split("/")
+    if "/" not in pattern:
+        return fnmatch.fnmatchcase(parts[-1], pattern)
+    return _match_parts(parts, pattern.strip("/").split("/"))
+
+
+def _match_parts(parts: list[str], patterns: list[str]) -> bool:
+    """Whether patterns match the parts of a path one by one; ``**`` matches any number of them."""
+    reached = {0}
+    for pattern in patterns:
+        if pattern == "**":
+            reached = set(range(min(reached, default=len(parts) + 1), len(parts) + 1))
+        else:
+            reached = {
+                at + 1
+                for at in reached
+                if at < len(parts) and fnmatch.fnmatchcase(parts[at], pattern)
+            }
+    return len(parts) in reached

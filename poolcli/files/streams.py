@@ -1,0 +1,128 @@
+"""Streams over a part of a file, and over what came through a pipe."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import stat
+import tempfile
+import weakref
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, BinaryIO, Final
+
+from poolcli.errors import InputError
+from poolcli.memory import in_words
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+_IN_MEMORY: Final = 32 << 20
+"""Bytes of a pipe that are held in memory; more goes to a temporary file."""
+_PART: Final = 1 << 20
+
+
+class Section(io.RawIOBase):
+    """A part of an open file, read at a place of its own, so that several can share the file."""
+
+    def __init__(self, held: Held) -> None:
+        # Kept, because with it the file is closed.
+        self._held, self._length, self._place = held, held.length, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._length}[whence]
+        if base + offset < 0:
+            raise ValueError("a place before the beginning")
+        self._place = base + offset
+        return self._place
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        left = max(0, self._length - self._place)
+        part = memoryview(buffer).cast("B")[:left]
+        held = self._held
+        count = os.preadv(held.descriptor, [part], held.start + self._place) if part else 0
+        self._place += count
+        return count
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class Held:
+    """What came through a pipe, to be read as often as needed: bytes, or part of an open file."""
+
+    data: bytes = b""
+    descriptor: int = -1
+    """The file's, if it is one."""
+    start: int = 0
+    length: int = 0
+
+    def opened(self) -> BinaryIO:
+        """Return a stream that begins where the pipe did."""
+        if self.descriptor < 0:
+            return io.BytesIO(self.data)
+        return io.BufferedReader(Section(self))
+
+
+def hold(stream: BinaryIO) -> Held:
+    """Return what a stream holds from where it stands, of any size in bounded memory.
+
+    A file is not read at all. What is longer than 32 MiB goes to a temporary file without a name.
+
+    Raises
+    ------
+    InputError
+        If it can't be read or held.
+    """
+    try:
+        if _is_file(stream):
+            start, descriptor = stream.tell(), stream.fileno()
+            return Held(b"", descriptor, start, os.fstat(descriptor).st_size - start)
+        data = stream.read(_IN_MEMORY)
+        if len(data) < _IN_MEMORY:
+            return Held(data)
+        return spool(stream, data)
+    except OSError as error:
+        raise InputError(f"can't be read: {error.strerror or error}") from error
+
+
+def spool(stream: IO[bytes], begun: bytes = b"") -> Held:
+    """Return what is left of a stream, behind what has been read of it, in a temporary file."""
+    with tempfile.TemporaryFile() as file:
+        file.write(begun)
+        shutil.copyfileobj(stream, file, _PART)
+        file.flush()
+        held = Held(descriptor=os.dup(file.fileno()), length=file.tell())
+    weakref.finalize(held, os.close, held.descriptor)
+    return held
+
+
+def require_room(size: int) -> None:
+    """Refuse what would fill the disk of temporary files.
+
+    Raises
+    ------
+    InputError
+        If there are not so many bytes free.
+    """
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise InputError(
+            f"it takes {in_words(size)} of temporary files, of which {folder} has room for "
+            f"{in_words(free)}: set TMPDIR to another folder, or raise --memory"
+        )
+
+
+def _is_file(stream: BinaryIO) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except io.UnsupportedOperation:
+        return False
