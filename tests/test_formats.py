@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from poolcli.dtypes import ITEM_SIZES
 from poolcli.errors import OutputError
@@ -97,6 +98,31 @@ def test_suffixes_name_formats_in_any_case() -> None:
     }
     assert [of_suffix(suffix) for suffix in (".JPEG", ".Tif", ".PNG")] == ["jpg", "tiff", "png"]
     assert [of_suffix(suffix) for suffix in ("", ".gif", "png", ".ext")] == [None] * 4
+
+
+NO_PICTURES = {
+    "BUFR": "meteorological data, which Pillow hands on to others",
+    "GRIB": "likewise",
+    "HDF5": "arrays of any kind, which Pillow hands on to others",
+    "MPEG": "a film, of which Pillow reads the size",
+    "EPS": "a page, which Ghostscript draws",
+    "PDF": "a page, which Pillow writes only",
+    "WMF": "a drawing, which Windows draws",
+    "PALM": "written only",
+    "IPTC": "records of news, which may hold a picture",
+}
+
+
+def test_every_picture_that_pillow_reads_is_found_in_folders() -> None:
+    Image.init()
+    # Pillow counts the suffix of any file that it once wrote as SPIDER among them, even none.
+    registered = {suffix: form for suffix, form in Image.registered_extensions().items() if suffix}
+    known = {suffix: form for suffix, form in registered.items() if suffix in KNOWN_SUFFIXES}
+    missing = {suffix: form for suffix, form in registered.items() if suffix not in known}
+    assert set(missing.values()) <= set(NO_PICTURES)
+    assert not set(known.values()) & set(NO_PICTURES)
+    assert {form for form in known.values() if form not in Image.OPEN} <= {"MPO"}
+    assert len(known) >= 40
 
 
 def test_every_result_is_a_known_input() -> None:

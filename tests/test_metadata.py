@@ -234,7 +234,22 @@ def encoded(form: str = "PNG", **options: Any) -> bytes:
 RAW_PROFILE = b"Raw profile type exif\0\0" + zlib.compress(
     b"\nexif\n%8d\n%s\n" % (len(block(SAID)), block(SAID).hex().encode())
 )
+
+
+def far(size: int = 100_000) -> bytes:
+    """A picture of so many bytes at least, in which what is sought is found by chance."""
+    noise = np.random.default_rng(0).integers(0, 256, size, np.uint8).tobytes()
+    decoy = chunk(b"teXt", b"eXIf" + noise + b"eXIf")
+    return encoded().replace(chunk(b"IEND", b""), decoy)
+
+
 ODD_PLACES = {
+    "far behind": lambda: far() + chunk(b"eXIf", block(SAID)[6:]) + chunk(b"IEND", b""),
+    "far before the end": lambda: (
+        encoded().replace(chunk(b"IEND", b""), chunk(b"eXIf", block(SAID)[6:]))
+        + far()[len(encoded()) - 12 :]
+        + chunk(b"IEND", b"")
+    ),
     "behind the pixels": lambda: encoded().replace(
         chunk(b"IEND", b""), chunk(b"eXIf", block(SAID)[6:]) + chunk(b"IEND", b"")
     ),
@@ -279,6 +294,22 @@ def test_broken_exif_is_dropped_in_words_and_the_pixels_kept(
     assert said in line
     with Image.open(here / "a") as image:
         assert pixels(here / "pooled/a.1-pick1x1.png").tolist() == np.array(image).tolist()
+
+
+def test_exif_by_which_pillow_knows_a_jpeg_no_more(poolcli: Run, here: Path) -> None:
+    """It takes the resolution for two numbers, whatever its type says."""
+    said = block({0x010F: "Maker", 0x0128: 2, ORIENTATION: 6})
+    # What was a place of a description becomes a resolution of one byte.
+    content = block({0x010F: "Maker", 0x011A: 1, 0x0128: 2, ORIENTATION: 6})
+    number = content.index(struct.pack("<H", 0x011A))
+    content = content[: number + 2] + struct.pack("<HII", 1, 1, 7) + content[number + 12 :]
+    (here / "a.jpg").write_bytes(encoded("JPEG", exif=content, quality=100))
+    (here / "b.jpg").write_bytes(encoded("JPEG", exif=said, quality=100))
+    for name in ("a", "b"):
+        assert poolcli("run", f"{name}.jpg", "-s", "pick:1", "-q").err == ""
+    found, expected = (here / f"pooled/{name}.1-pick1x1.png" for name in ("a", "b"))
+    assert told(found) == {0x010F: "Maker"}
+    assert pixels(found).tolist() == pixels(expected).tolist()
 
 
 def test_exif_that_a_jpeg_has_no_room_for_is_dropped_in_words(poolcli: Run, here: Path) -> None:

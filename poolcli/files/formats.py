@@ -28,12 +28,13 @@ _GREY_DTYPES: Final = {
     "jpg": ("uint8",),
 }
 
-_IMAGE_SUFFIXES: Final = frozenset(
-    {".apng", ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"}
-    | {".pbm", ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".sgi", ".tga", ".tif", ".tiff"}
-    | {".webp"}
+_IMAGES: Final = (
+    "apng avif avifs blp bmp bw cur dcx dds dib fit fits flc fli ftc ftu gbr gif icb icns ico im "
+    "j2c j2k jfif jp2 jpc jpe jpeg jpf jpg jpx mpo msp pbm pcd pcx pfm pgm png pnm ppm psd pxr qoi "
+    "ras rgb rgba sgi tga tif tiff vda vst webp xbm xpm"
 )
-KNOWN_SUFFIXES: Final = _IMAGE_SUFFIXES | {".npy", ".npz"}
+"""What Pillow reads by itself, and is a picture: no film, no page to be drawn, no table of data."""
+KNOWN_SUFFIXES: Final = frozenset(f".{name}" for name in (*_IMAGES.split(), "npy", "npz"))
 """What is taken for an input when a folder is read."""
 
 

@@ -65,6 +65,8 @@ _CHANNELS: Final = {"LA": 2, "RGB": 3, "RGBA": 4, "LA;16": 2, "RGB;16": 3, "RGBA
 _ANIMATED: Final = ("gif", "png", "tiff", "webp")
 _EXIF_MARK: Final = b"Exif\0\0"
 """What stands before an EXIF block in a JPEG, and elsewhere may."""
+_JPEG: Final = b"\xff\xd8"
+"""How a JPEG begins."""
 _LONGEST_COMMENT: Final = 2**16 - 1 - 2
 _SIDEWAYS: Final = (5, 6, 7, 8)
 _TURNS: Final = {
@@ -138,7 +140,8 @@ def _frames(image: Image.Image, stream: BinaryIO, facts: _Facts, turn: int) -> t
         deep = depth.deep_colour(frame, stream)
         mode = _PLAIN.get(frame.mode) if deep is None else deep.mode
         if image.format == "TIFF" and mode != facts.mode:
-            raise InputError(f"frame {number} is of mode {mode or frame.mode}, not {facts.mode}")
+            found = mode or frame.mode
+            raise InputError(f"frame {number} is of mode {found}, the first {facts.mode}")
         if frame.size != size:
             # Before it is decoded: a few bytes may stand for any size.
             raise InputError(f"frame {number} has another size than the first")
@@ -257,7 +260,7 @@ def _opened(stream: BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
     # of a GIF's later frames. It refuses twice this number.
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, -(-max_pixels // 2))
     try:
-        with Image.open(stream) as image:
+        with _open(stream) as image:
             yield image
     except InputError:
         raise
@@ -270,6 +273,20 @@ def _opened(stream: BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"a broken image: {reason}") from error
+
+
+def _open(stream: BinaryIO) -> Image.Image:
+    try:
+        return Image.open(stream)
+    except UnidentifiedImageError:
+        stream.seek(0)
+        before, mark, block = stream.read().partition(_EXIF_MARK)
+        if not (mark and before.startswith(_JPEG)):
+            raise
+        # Where EXIF's resolution is broken, Pillow does not know the image any more.
+        image = Image.open(io.BytesIO(before + mark.lower() + block))
+        image.info["exif"] = block
+        return image
 
 
 def _facts(image: Image.Image, stream: BinaryIO, max_pixels: int) -> _Facts:
@@ -337,7 +354,7 @@ def _exif_block(image: Image.Image, stream: BinaryIO) -> bytes:
     block = image.info.get("exif")
     if image.format == "PNG" and not block:
         # Pillow would decode the pixels to look behind them.
-        block = png.chunk(stream, b"eXIf")
+        block = png.chunk_at_end(stream, b"eXIf")
         text = image.info.get("Raw profile type exif")
         if not block and isinstance(text, str):
             # ImageMagick's way: a word, a length, and the bytes as hexadecimal digits.
@@ -387,14 +404,7 @@ def _pixels(image: Image.Image, facts: _Facts, deep: Deep | None, turn: int) -> 
         # By what XMP says of orientation, Pillow would turn the pixels, but not their size.
         image.info.pop("xmp", None)
     upright = image if upwards is None else image.transpose(upwards)
-    if upright.mode == "LAB":
-        from PIL import ImageCms
-
-        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(upright, lab, srgb, outputMode="RGB")
-        assert converted is not None, "not in place"  # noqa: S101 - narrows Pillow's annotation
-        upright = converted
-    elif mode not in (upright.mode, "I;16", *_DEEP):
+    if mode not in (upright.mode, "I;16", *_DEEP):
         upright = upright.convert(mode)
     array = np.asarray(upright)
     return array.astype(array.dtype.newbyteorder("="), copy=False)

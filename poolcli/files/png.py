@@ -5,6 +5,7 @@ Formats: PNG, third edition, 5.3 (chunks) and 11.3.6.2 (frame control).
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -18,14 +19,26 @@ _DELAY: Final = struct.Struct(">HH")
 _DELAY_AT: Final = 20
 """Where a frame's delay stands in its control: numerator and denominator of seconds."""
 _LONGEST: Final = 2**16 - 1
+_SEARCHED: Final = 1 << 17
+"""Bytes of a file's end: EXIF has no more than half as many."""
 
 
-def chunk(stream: BinaryIO, name: bytes) -> bytes | None:
-    """Return the first chunk of a name, wherever it stands; None if there is none."""
-    for found, place, length in _chunks(stream):
-        if found == name:
-            stream.seek(place)
-            return stream.read(length)
+def chunk_at_end(stream: BinaryIO, name: bytes) -> bytes | None:
+    """Return a chunk that stands behind the pixels; None if there is none.
+
+    It is looked for from the file's end, so that not all of it has to be read.
+    """
+    end = stream.seek(0, os.SEEK_END)
+    stream.seek(max(_SIGNATURE, end - _SEARCHED))
+    tail = stream.read(_SEARCHED)
+    at = tail.rfind(name)
+    while at >= _CHUNK.size - len(name):
+        start = at + len(name)
+        length, _ = _CHUNK.unpack_from(tail, start - _CHUNK.size)
+        content, checked = tail[start : start + length], tail[start + length :][: _CHECKED.size]
+        if checked == _CHECKED.pack(zlib.crc32(name + content)):
+            return content
+        at = tail.rfind(name, 0, at)
     return None
 
 
