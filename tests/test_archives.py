@@ -174,8 +174,7 @@ def test_an_encrypted_archive_is_refused(poolcli: Run, here: Path) -> None:
     content[content.index(b"PK\x01\x02") + 8] |= 1
     (here / "m.npz").write_bytes(content)
     said = poolcli("run", "m.npz", "-s", "max:2").error(1)
-    assert said.startswith("m.npz:a: a broken .npz archive: ")
-    assert "encrypted" in said
+    assert said == "m.npz:a: an encrypted archive, which can't be read"
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["stored", "packed"])
@@ -200,15 +199,15 @@ def test_a_member_is_read_at_any_place(here: Path) -> None:
     for packed in (False, True):
         saved(here / "m.npz", packed=packed, a=LARGE)
         with (here / "m.npz").open("rb") as stream:
-            assert members(stream) == ["a"]
-            with opened_member(stream, "a", anywhere=True) as array:
+            assert list(members(stream)) == ["a"]
+            with opened_member(stream, "a", None, anywhere=True) as array:
                 array.seek(-1000, os.SEEK_END)
                 assert array.read() == LARGE.tobytes()[-1000:]
                 array.seek(128)
                 assert array.read(500) == LARGE.tobytes()[:500]
                 with pytest.raises(ValueError, match="before the beginning"):
                     array.seek(-1)
-        with (here / "m.npz").open("rb") as stream, opened_member(stream, "a") as array:
+        with (here / "m.npz").open("rb") as stream, opened_member(stream, "a", None) as array:
             assert array.seek(0, os.SEEK_END) == 128 + LARGE.size
             array.seek(128)
             assert array.read(500) == LARGE.tobytes()[:500]

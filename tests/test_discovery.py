@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from poolcli.errors import UsageError
 from poolcli.files.discovery import Found, Search, find, read_list, shard
 from poolcli.files.inputs import Source
-from tests.conftest import Run, grey, save, tree
+from tests.conftest import Run, grey, python, save, tree
 
 
 def found(*words: str, recursive: bool = True, globs: tuple[str, ...] = ()) -> Found:
@@ -277,7 +278,9 @@ def test_a_shard_without_inputs_has_nothing_to_do(poolcli: Run, here: Path) -> N
     assert tree(here) == ["a.png", "b.png"]
 
 
-@pytest.mark.parametrize("template", ["{stem}{ext}", "all{ext}", "{name}{ext}"])
+@pytest.mark.parametrize(
+    "template", ["{stem}{ext}", "all{ext}", "{name}{ext}", "{stem:.1}{ext}", "{{x}}{ext}"]
+)
 def test_an_input_of_another_shard_is_no_less_in_the_way(
     poolcli: Run, here: Path, template: str
 ) -> None:
@@ -287,6 +290,59 @@ def test_an_input_of_another_shard_is_no_less_in_the_way(
                    "--shard", "1/2").error(2)  # fmt: skip
     assert "is the result of d/a.png and e/a.png" in said
     assert tree(here) == ["d", "d/a.png", "e", "e/a.png"]
+
+
+def test_a_sheet_of_another_shard_is_in_the_way_too(poolcli: Run, here: Path) -> None:
+    planted(here, "d/x/a.png", "d/y/a.png")
+    said = poolcli("run", "d", "-r", "-s", "max:2", "--sheet", "sheets/{stem}.png",
+                   "--shard", "2/2", "--force").error(2)  # fmt: skip
+    assert said.startswith("sheets/a.png is the result of d/y/a.png and d/x/a.png")
+
+
+def test_what_another_shard_has_done_already_is_not_in_the_way(poolcli: Run, here: Path) -> None:
+    """Both results are named alike, but for the suffix."""
+    save(here / "a.png", grey())
+    save(here / "a.npy", grey())
+    for index in (1, 2):
+        ran = poolcli("run", "a.png", "a.npy", "-s", "max:2", "-q", "--shard", f"{index}/2")
+        assert (ran.status, ran.err) == (0, "")
+    assert tree(here / "pooled") == ["a.1-max2x2.npy", "a.1-max2x2.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["d"], "no input, 1 files are of no known kind and 1 folders are searched only with -r"),
+        (["d", "-r", "--glob", "*.npy"], "no input, --glob matches none of 2 files"),
+        (["d/e", "-o", "d/e"], "no input, the output folder is left out"),
+        (["d", "--glob", "*.txt"], "no input, 1 files are of no known kind and 1 folders are"),
+    ],
+)
+def test_why_there_is_no_input_is_said(
+    poolcli: Run, here: Path, arguments: list[str], said: str
+) -> None:
+    planted(here, "d/e/a.png")
+    (here / "d/words.txt").touch()
+    assert poolcli("run", *arguments, "-s", "max:2").error(2).startswith(said)
+
+
+def test_a_working_directory_that_is_gone_is_said(here: Path) -> None:
+    save(here / "a.png", grey())
+    (here / "gone").mkdir()
+    program = "import os; os.chdir('gone'); os.rmdir('../gone'); from poolcli.cli.main import main"
+    program += "; main()"
+    done = python(here, program, "run", str(here / "a.png"), "-s", "max:2")
+    assert done.error(2) == "the working directory is gone: change to another"
+
+
+def test_a_pipe_named_twice_is_read_once(process: Run, here: Path) -> None:
+    os.mkfifo(here / "f")
+    content = save(here / "a.png", grey()).read_bytes()
+    writer = threading.Thread(target=(here / "f").write_bytes, args=(content,))
+    writer.start()
+    ran = process("run", "f", "./f", "-s", "max:2", "-q")
+    writer.join()
+    assert (ran.status, ran.err) == (0, "")
 
 
 def test_no_result_is_an_input_of_another_shard(poolcli: Run, here: Path) -> None:

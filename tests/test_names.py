@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 
@@ -25,11 +25,12 @@ STEP = plan((9, 9), "relu", "avg:3x2").steps[1]
         ("{stem:s}{ext}", "truck.png"),
         ("{{{stem}}}{ext}", "{truck}.png"),
         ("plain{ext}", "plain.png"),
+        ("{parent}-{stem}{ext}", "red-truck.png"),
     ],
 )
 def test_templates_are_filled_in(template: str, expected: str) -> None:
     names.check_template(template, None)
-    assert names.result_name(template, "truck.jpeg", STEP, ".png") == expected
+    assert names.result_name(template, PurePath("red/truck.jpeg"), STEP, ".png") == expected
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_stems(file_name: str, expected: str) -> None:
     ("template", "said"),
     [
         ("{steam}{ext}", "{steam} in the template"),
-        ("{}{ext}", "known are {stem}, {name}, {index}, {label}, {op}, {ext}"),
+        ("{}{ext}", "known are {stem}, {name}, {parent}, {index}, {label}, {op}, {ext}"),
         ("{0}{ext}", "{0}"),
         ("{stem!r}{ext}", "{stem}"),
         ("{stem.__class__}{ext}", "__class__"),
@@ -144,7 +145,8 @@ def test_two_inputs_with_one_output_name(poolcli: Run, here: Path) -> None:
     for words in (("a/x.png", "b/x.png"), ("a", "b")):
         said = poolcli("run", *words, "-s", "max:2", "--force").error(2)
         assert said == (
-            "pooled/x.1-max2x2.png is the result of a/x.png and b/x.png: tell them apart by --name"
+            "pooled/x.1-max2x2.png is the result of a/x.png and b/x.png: "
+            "tell them apart by {name} or {parent} in --name"
         )
     assert tree(here) == before
 
@@ -152,7 +154,10 @@ def test_two_inputs_with_one_output_name(poolcli: Run, here: Path) -> None:
 def test_two_stages_with_one_output_name(poolcli: Run, here: Path) -> None:
     save(here / "a.png", grey())
     said = poolcli("run", "a.png", "-s", "max:2*2", "--name", "{stem}{ext}").error(2)
-    assert said == "pooled/a.png is the result of stages of a.png: tell them apart by --name"
+    assert (
+        said
+        == "pooled/a.png is the result of stages of a.png: tell them apart by {index} in --name"
+    )
     assert (
         poolcli("run", "a.png", "-s", "max:2*2", "--name", "{stem}{ext}", "--save", "last").status
         == 0
@@ -240,10 +245,37 @@ def test_a_name_too_long_for_the_disk_is_refused_before_anything_is_written(
 ) -> None:
     save(here / "a.png", grey())
     said = poolcli("run", "a.png", "-s", "max:2", "--name", "{index:0300d}{ext}").error(2)
-    assert "0001.png" in said
+    assert "longer than a file's name can be" in said
     said = poolcli("run", "a.png", "-s", "max:2", "--name", "{index:9999999}{ext}").error(2)
     assert said.endswith("index:9999999 is longer than a name can be")
     assert not list(here.rglob("0*"))
+
+
+def test_an_input_whose_results_name_is_too_long_does_not_stop_the_others(
+    poolcli: Run, here: Path
+) -> None:
+    long = "x" * 250 + ".png"
+    for name in ("a.png", long):
+        save(here / name, grey())
+    ran = poolcli("run", "a.png", long, "-s", "max:2", "-q")
+    assert ran.status == 1
+    assert ran.err.splitlines()[0] == (
+        f"error: {long}: its result's name would have 263 bytes, of which a disk holds 255: "
+        "shorten it by --name, as {stem:.40}"
+    )
+    assert tree(here / "pooled") == ["a.1-max2x2.png"]
+    assert poolcli("run", long, "-s", "max:2", "-q", "--name", "{stem:.40}{ext}").status == 0
+
+
+def test_inputs_of_one_name_are_told_apart_by_their_folders(poolcli: Run, here: Path) -> None:
+    for folder in ("red", "blue"):
+        save(here / folder / "a.png", grey())
+    names = ("red/a.png", "red/../blue/./a.png")
+    ran = poolcli("run", *names, "-s", "max:2", "-q", "--name", "{parent}/{stem}{ext}",
+                  "--sheet", "sheets/{parent}.png")  # fmt: skip
+    assert (ran.status, ran.err) == (0, "")
+    assert [path for path in tree(here / "pooled") if "." in path] == ["blue/a.png", "red/a.png"]
+    assert tree(here / "sheets") == ["blue.png", "red.png"]
 
 
 @pytest.mark.parametrize(

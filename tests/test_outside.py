@@ -65,7 +65,8 @@ def run(poolcli: Run, *arguments: str, stdin: bytes = b"") -> int:
     """Run the program, which may refuse what it is told, and return its exit status."""
     ran = poolcli("run", "-s", "max:2", "-q", *arguments, stdin=stdin)
     assert ran.status in (0, 1, 2), ran
-    assert len(ran.err.splitlines()) == (ran.status != 0), ran
+    assert bool(ran.err) == (ran.status != 0), ran
+    assert "unexpected" not in ran.err
     return ran.status
 
 

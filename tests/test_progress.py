@@ -110,6 +110,13 @@ def test_no_bar_where_standard_error_is_no_terminal(process: Run, here: Path) ->
     assert "\x1b" not in ran.err + ran.out
 
 
+def test_a_run_without_standard_error_is_a_run(here: Path) -> None:
+    command = [sys.executable, "-m", "poolcli", "run", *eight(here), "-s", "max:2", "--json"]
+    shell = ["sh", "-c", 'exec "$@" 2>&-', "sh", *command]
+    done = subprocess.run(shell, cwd=here, env=environment(), stdout=subprocess.PIPE, check=True)
+    assert len(done.stdout.splitlines()) == 8
+
+
 def test_standard_output_that_is_piped_holds_the_data_alone(here: Path) -> None:
     names = eight(here)
     seen, data = on_terminal(here, *names, "-s", "max:2", "--json", stdout=subprocess.PIPE)

@@ -11,8 +11,9 @@ from typing import Any, NoReturn
 
 import pytest
 
-from poolcli.batch import record
-from poolcli.batch.record import Earlier, Record
+from poolcli.batch import earlier, record
+from poolcli.batch.earlier import Earlier
+from poolcli.batch.record import Record
 from poolcli.errors import OutputError
 from poolcli.files import atomic
 from tests.conftest import Ran, Run, colour, grey, pixels, save, tree
@@ -52,7 +53,8 @@ def test_the_record_says_what_each_result_was_made_from(poolcli: Run, here: Path
     for line in results:
         made = (here / "pooled" / line["result"]).read_bytes()
         assert hashlib.sha256(made).hexdigest() == line["sha256"]
-        source = here / "d" / line["source"]["name"]
+        source = Path(line["source"]["path"])
+        assert source.name == line["source"]["name"]
         facts = source.stat()
         assert line["source"]["size"] == facts.st_size
         assert line["source"]["mtime_ns"] == facts.st_mtime_ns
@@ -137,7 +139,9 @@ def test_what_is_not_complete_or_has_changed_is_done_again(
     [
         (["-s", "max:1"], "the chain was max:2 avg:2, is max:2 avg:2 max:1"),
         (["--png-level", "9"], "--png-level was 4, is 9"),
+        (["--quality", "50"], "--quality was 90, is 50"),
         (["--dtype", "uint8"], "--dtype was not given, is uint8"),
+        (["--layout", "HW"], "--layout was not given, is HW"),
     ],
 )
 def test_what_was_made_otherwise_is_done_again_and_said(
@@ -156,7 +160,7 @@ def test_what_was_made_otherwise_is_done_again_and_said(
 def test_another_version_made_it(poolcli: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     three(here)
     run(poolcli, "-q")
-    monkeypatch.setattr(record, "__version__", "99.0")
+    monkeypatch.setattr(earlier, "__version__", "99.0")
     ran = run(poolcli, "--resume", "--json")
     assert "3 of 3 inputs done again: poolcli 0.1.0 made it, this is 99.0\n" in ran.err
 
@@ -172,15 +176,20 @@ def test_weights_that_change_are_noticed(poolcli: Run, here: Path) -> None:
     assert "2 of 2 inputs done again: a file of weights has changed" in ran.err
 
 
-def test_results_of_another_source_are_done_again(poolcli: Run, here: Path) -> None:
-    save(here / "a.png", grey())
-    (here / "b.png").write_bytes((here / "a.png").read_bytes())
-    facts = (here / "a.png").stat()
-    os.utime(here / "b.png", ns=(facts.st_atime_ns, facts.st_mtime_ns))
-    command = ("-s", "max:2", "--resume", "--name", "all{ext}")
-    poolcli("run", "a.png", *command)
-    ran = poolcli("run", "b.png", *command)
+def test_results_of_another_source_are_not_replaced(poolcli: Run, here: Path) -> None:
+    """Not even of one that has the same name, size and time."""
+    for folder in ("s", "t"):
+        save(here / folder / "a.png", grey() if folder == "s" else grey()[::-1])
+        os.utime(here / folder / "a.png", ns=(1, 1))
+    command = ("-s", "max:2", "--resume")
+    assert poolcli("run", "s/a.png", *command).status == 0
+    before = content(here)
+    said = poolcli("run", "t/a.png", *command).error(2)
+    assert said.startswith("pooled/a.1-max2x2.png exists: no record says that it was made of this")
+    assert content(here) == before
+    ran = poolcli("run", "t/a.png", *command, "--force")
     assert "1 of 1 inputs done again: it was made of another source\n" in ran.err
+    assert content(here) != before
 
 
 def test_what_is_not_recorded_still_needs_force(poolcli: Run, here: Path) -> None:
@@ -458,7 +467,7 @@ def test_what_is_noted_after_the_end_goes_into_no_other_file(here: Path) -> None
     with (here / "mine").open("wb") as other, (here / "pooled/a.npy").open("rb") as result:
         assert other.fileno() > 0
         with pytest.raises(OutputError, match="is closed"):
-            ended.add(here / "pooled/a.npy", result, None)
+            ended.add(here / "pooled/a.npy", result, {})
         ended.give_up(here / "pooled/a.npy")
     assert (here / "mine").read_bytes() == b""
     assert Earlier.read(here / "pooled").entries == {}

@@ -1,8 +1,8 @@
 """Many inputs: every one planned and its results' names checked before the first is written."""
 
+from poolcli.batch.earlier import Earlier, making
 from poolcli.batch.jobs import MEMORY, Job, Options, Outcome, Result, Save
 from poolcli.batch.planning import check_folders, prepare
-from poolcli.batch.record import Earlier, making
 from poolcli.batch.running import Books, execute_all, planned_all, recording
 
 __all__ = [

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from poolcli import memory
+from poolcli.batch.earlier import Facts, source_facts
 from poolcli.batch.jobs import Job, Options, Outcome, Result, advice
-from poolcli.batch.record import Earlier, Facts, Record, source_facts
+from poolcli.batch.record import Record
 from poolcli.errors import InputError, OutputError, PoolError
 from poolcli.files import formats
 from poolcli.files.formats import Encoding
@@ -33,20 +34,18 @@ class _Writing:
     """How results are written, and where they are noted."""
 
     options: Options
-    source: Facts | None
+    source: Facts
     """What they are made of."""
+    replaceable: Collection[Path]
     stdout: BinaryIO | None
     record: Record | None
-    earlier: Earlier | None
 
     @contextmanager
     def writing(self, path: Path) -> Iterator[BinaryIO]:
         """Open a result for writing; without an error it is then noted, and takes its name."""
         from poolcli.files import atomic
 
-        known = self.earlier is not None and self.earlier.knows(path)
-        may_replace = self.options.force or known
-        noted = False
+        noted, may_replace = False, path in self.replaceable
         try:
             with atomic.writing(path, replace=may_replace) as stream:
                 yield stream
@@ -80,7 +79,6 @@ def execute(  # noqa: PLR0913 - an input, and what its results go through
     stdout: BinaryIO | None = None,
     *,
     record: Record | None = None,
-    earlier: Earlier | None = None,
     on_read: OnRead | None = None,
     threads: int | None = None,
 ) -> Outcome:
@@ -91,8 +89,8 @@ def execute(  # noqa: PLR0913 - an input, and what its results go through
     written: list[Path] = []
     warnings = list(advice(job, options))
     # Taken before it is read: a source that changes meanwhile is another one later.
-    facts = None if record is None else source_facts(job.source)
-    target = _Writing(options, facts, stdout, record, earlier)
+    facts = {} if record is None else source_facts(job.source)
+    target = _Writing(options, facts, job.replaceable, stdout, record)
     try:
         for path, warning in _pool_and_write(job, target, on_read, threads):
             if path is not None:
@@ -111,19 +109,8 @@ def execute(  # noqa: PLR0913 - an input, and what its results go through
         failure.__cause__ = error
     else:
         failure = None
-    if failure is not None:
-        _let_go(failure)
-    return Outcome(job.source, job, failure, tuple(warnings), tuple(written))
-
-
-def _let_go(failure: BaseException) -> None:
-    """Free the maps that the frames of an error hold: its turn to be said may come much later."""
-    from traceback import clear_frames
-
-    error: BaseException | None = failure
-    while error is not None:
-        clear_frames(error.__traceback__)
-        error = error.__cause__ or error.__context__
+    outcome = Outcome(job.source, job, failure, tuple(warnings), tuple(written))
+    return outcome.without_frames(told=options.debug)
 
 
 def _pool_and_write(

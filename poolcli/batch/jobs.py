@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
+from traceback import format_exception
 from typing import Final, Literal
 
 from poolcli.dtypes import ITEM_SIZES
@@ -45,6 +46,8 @@ class Options:
     """Whether pictures are worked on in linear light."""
     premultiply: bool = False
     """Whether their colours are weighed by alpha."""
+    debug: bool = False
+    """Whether errors are told with a traceback."""
     fail_fast: bool = False
     """Whether no input is begun after one has failed."""
 
@@ -67,6 +70,8 @@ class Job:
     plan: Plan
     results: tuple[Result, ...]
     sheet: Path | None = None
+    replaceable: frozenset[Path] = frozenset()
+    """Those of its files that may take the place of others."""
     needed: int = 0
     """Bytes held at once."""
     in_parts: bool = False
@@ -99,6 +104,22 @@ class Outcome:
     """Whether an earlier run had done it, so that there was nothing to do."""
     differs: str | None = None
     """Why it was done again, although it is in an earlier run's record."""
+    trace: str = ""
+    """The error's traceback, if that is to be told."""
+
+    def without_frames(self, *, told: bool) -> Outcome:
+        """Return it with an error that holds no frames, and with them no maps.
+
+        Its turn to be said may come much later, and there may be thousands.
+        """
+        if self.error is None:
+            return self
+        trace = "".join(format_exception(self.error)) if told else ""
+        error: BaseException | None = self.error
+        while error is not None:
+            error.__traceback__ = None
+            error = error.__cause__ or error.__context__
+        return replace(self, trace=trace)
 
 
 def advice(job: Job, options: Options) -> tuple[str, ...]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Final
 
 from poolcli import memory
+from poolcli.batch.earlier import Earlier
 from poolcli.batch.jobs import Job, Options, Outcome, Result
-from poolcli.batch.record import Earlier
 from poolcli.errors import InputError, OutputError, PlanError, UsageError
 from poolcli.files import formats, names
 from poolcli.files.inputs import Source
@@ -49,49 +49,53 @@ def prepare(
     for index, stage in enumerate(chain, start=1):
         if not stage.can_run:
             raise UsageError(f"stage {index} ({stage}): without weights it can only be planned")
-    planner = _Planner(chain, options, wanted)
+    planner = _Planner(chain, options, wanted, earlier)
     prepared = [planner.prepared(source) for source in sources]
-    sharing = {_name_key(source, options.template) for source in sources}
-    rivals = [source for source in others if _name_key(source, options.template) in sharing]
-    jobs = [*prepared, *map(planner.prepared, rivals)]
+    sharing = {key for source in sources for key in _name_keys(source, options)}
+    rivals = [
+        planner.prepared(source) for source in others if sharing & _name_keys(source, options)
+    ]
     inputs = [source.path for source in (*sources, *others) if source.path]
     inputs += [Path(path) for stage in chain for path in stage.files]
-    planned = [job for job in jobs if isinstance(job, Job)]
-    _check_names(planned, inputs, len(sources) + len(others), options, earlier)
+    if options.output is not None:
+        names.check_folder(options.output)
+    if options.sheet is not None:
+        names.check_sheet(options.sheet, len(sources) + len(others))
+    claims = names.Claims.of(inputs, _MENDS[earlier is not None])
+    _claim(prepared, options, claims, own=True)
+    # What others have done already is theirs to replace.
+    _claim(rivals, options, claims, own=False)
     return prepared
 
 
-def _name_key(source: Source, template: str) -> tuple[str, str]:
-    """Return what two inputs have to have in common for their results to share a name."""
-    if "{name" in template:
-        return source.folder, source.file_name
-    return source.folder, names.stem(source.file_name) if "{stem" in template else ""
+_MENDS: Final = {
+    False: "give --force to replace it, --resume to go on with a run, or another --output",
+    True: "no record says that it was made of this input: give --force, or another --output",
+}
+"""What helps where a result exists, without ``--resume`` and with it."""
 
 
-def _check_names(
-    jobs: Sequence[Job],
-    inputs: Sequence[Path],
-    count: int,
-    options: Options,
-    earlier: Earlier | None,
+def _name_keys(source: Source, options: Options) -> set[tuple[str, str]]:
+    """Return what two inputs have to have in common for two of their results to share a name."""
+    alike: dict[str, str | int] = {"index": 1, "label": "", "op": "", "ext": ""}
+    own = names.fields_of(source.place)
+    keys = {(source.folder, names.fill(options.template, alike | own))}
+    return keys if options.sheet is None else keys | {("sheet", names.fill(options.sheet, own))}
+
+
+def _claim(
+    prepared: Iterable[Job | Outcome], options: Options, claims: names.Claims, *, own: bool
 ) -> None:
+    jobs = [entry for entry in prepared if isinstance(entry, Job)]
+    replaceable = {path for job in jobs for path in (job.replaceable if own else job.paths)}
     results = [
         (job.source.name, result.path) for job in jobs for result in job.results if result.path
     ]
-    taken: dict[str, str] = {}
-
-    def may_replace(path: Path) -> bool:
-        return options.force or (earlier is not None and earlier.knows(path))
-
-    if options.output is not None:
-        names.check_folder(options.output)
-        names.check_outputs(results, inputs, options.output, taken, may_replace)
-    if options.sheet is not None:
-        names.check_sheet(options.sheet, count)
-        sheets = [(job.source.name, job.sheet) for job in jobs if job.sheet]
-        for _, sheet in sheets:
-            names.check_folder(sheet.parent)
-        names.check_outputs(sheets, inputs, None, taken, may_replace)
+    claims.add(results, options.output, replaceable)
+    sheets = [(job.source.name, job.sheet) for job in jobs if job.sheet]
+    for folder in {sheet.parent for _, sheet in sheets}:
+        names.check_folder(folder)
+    claims.add(sheets, None, replaceable)
 
 
 @dataclass(slots=True)
@@ -101,6 +105,7 @@ class _Planner:
     chain: Chain
     options: Options
     wanted: str | None
+    earlier: Earlier | None
     known: dict[Header, tuple[Plan, Lighting | None]] = field(default_factory=dict)
 
     def prepared(self, source: Source) -> Job | Outcome:
@@ -110,7 +115,7 @@ class _Planner:
                 self.known[header] = self._planned(header)
             return _within_memory(self._job(source, header), self.options)
         except (InputError, OutputError, PlanError) as error:
-            return Outcome(source, error=error)
+            return Outcome(source, error=error).without_frames(told=self.options.debug)
 
     def _planned(self, header: Header) -> tuple[Plan, Lighting | None]:
         chain, options = self.chain, self.options
@@ -126,15 +131,24 @@ class _Planner:
         saved = {"all": plan.steps, "last": plan.steps[-1:], "none": ()}[options.save]
         results = []
         for step in saved:
-            name = formats.choose(self.wanted, header, step.shape, step.dtype)
+            form = formats.choose(self.wanted, header, step.shape, step.dtype)
             path = None
             if options.output is not None:
-                suffix = formats.SUFFIXES[name]
-                file_name = names.result_name(options.template, source.file_name, step, suffix)
-                path = options.output / source.folder / file_name
-            results.append(Result(step, name, path))
+                suffix = formats.SUFFIXES[form]
+                name = names.result_name(options.template, source.place, step, suffix)
+                path = options.output / source.folder / name
+            results.append(Result(step, form, path))
         sheet = _sheet_path(source, options)
-        return Job(source, header, plan, tuple(results), sheet, lighting=light)
+        job = Job(source, header, plan, tuple(results), sheet, lighting=light)
+        return replace(job, replaceable=frozenset(filter(self._may_replace(source), job.paths)))
+
+    def _may_replace(self, source: Source) -> Callable[[Path], bool]:
+        earlier = self.earlier
+        if self.options.force:
+            return lambda _: True
+        if earlier is None:
+            return lambda _: False
+        return lambda path: earlier.is_of(path, source)
 
 
 _DRAWN_IN: Final = 6
@@ -196,8 +210,7 @@ def _needed(job: Job, saved: Collection[int], options: Options) -> int:
 def _sheet_path(source: Source, options: Options) -> Path | None:
     if options.sheet is None:
         return None
-    stem = names.stem(source.file_name)
-    filled = names.fill(options.sheet, {"stem": stem, "name": source.file_name})
+    filled = names.fill(options.sheet, names.fields_of(source.place))
     if PurePath(filled).parts.count("..") > PurePath(options.sheet).parts.count(".."):
         # A file may be called ...png.
         raise UsageError(f"{filled} lies outside the folder of --sheet {options.sheet}")

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from threading import Condition, Event
 from typing import BinaryIO, Final
 
+from poolcli.batch.earlier import Earlier, Facts, Standing
 from poolcli.batch.executing import OnRead, execute
 from poolcli.batch.jobs import Job, Options, Outcome, advice
-from poolcli.batch.record import Earlier, Facts, Record, Standing
+from poolcli.batch.record import Record
 from poolcli.blocks import processors
 
 Outcomes = Generator[Outcome, None, None]
@@ -106,7 +107,6 @@ def execute_all(
                 options,
                 stdout,
                 record=books.record,
-                earlier=books.earlier,
                 on_read=on_read,
                 threads=None if planned == 1 else threads,
             )

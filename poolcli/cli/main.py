@@ -167,6 +167,9 @@ def _report(error: Exception, *, debug: bool) -> int:
         console.error(_text(error))
         misused = isinstance(error, click.ClickException | UsageError | SpecError)
         return MISUSED if misused else FAILED
+    if isinstance(error, FileNotFoundError) and error.filename is None:
+        console.error("the working directory is gone: change to another")
+        return MISUSED
     if isinstance(error, OSError):
         # Files have errors of their own; what is left is standard output, on a full disk, say.
         console.error(f"standard output: {error.strerror or error}")

@@ -19,7 +19,6 @@ class Reporter:
     count: int
     as_json: bool
     quiet: bool
-    debug: bool
     dry_run: bool
     taken: int = 0
     complete: int = 0
@@ -42,10 +41,8 @@ class Reporter:
         if outcome.error is not None:
             self.failed.append(name)
             console.error(f"{name}: {outcome.error}")
-            if self.debug:
-                import traceback
-
-                traceback.print_exception(outcome.error)
+            for line in outcome.trace.splitlines():
+                console.note(line)
         if self.as_json:
             from poolcli.report.machine import outcome_facts, to_json
 

@@ -86,7 +86,8 @@ _EXAMPLES = (
     "--name",
     "template",
     metavar="TEMPLATE",
-    help="Names of results; default {stem}.{index}-{label}{ext}. Also {name}, {op}.",
+    help="Names of results; default {stem}.{index}-{label}{ext}. Also {name}, the input's whole "
+    "name, {parent}, its folder's, and {op}.",
 )
 @options.layout
 @click.option(
@@ -134,7 +135,8 @@ _EXAMPLES = (
     "--sheet",
     metavar="FILE",
     shell_complete=completion.files,
-    help="A picture of the input and every stage at one size; {stem} in it for several inputs.",
+    help="A picture of the input and every stage at one size; {stem}, {name} or {parent} in it for "
+    "several inputs.",
 )
 @click.option(
     "--max-pixels", type=click.IntRange(min=1), metavar="N", help="Limit on an image's size."
@@ -246,6 +248,7 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
         jobs=jobs,
         encoding=Encoding(png_level, quality),
         fail_fast=fail_fast,
+        debug=debug,
         linear=linear,
         premultiply=premultiply,
     )
@@ -257,13 +260,14 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
         console.note(f"{found.passed_over} files of no known kind passed over")
     index, count = shard or (1, 1)
     mine, others = discovery.shard(found.sources, index, count)
-    if not mine:
+    if not mine and not quiet:
         console.note(f"shard {index}/{count} of {len(others)} inputs is empty")
+    if not mine:
         return 0
     earlier = batch.Earlier.read(request.output) if resume and request.output else None
     prepared = batch.prepare(mine, chain, request, others=others, earlier=earlier)
     books = batch.Books(run=batch.making(chain, request), earlier=earlier)
-    reporter = Reporter(count=len(mine), as_json=as_json, quiet=quiet, debug=debug, dry_run=dry_run)
+    reporter = Reporter(count=len(mine), as_json=as_json, quiet=quiet, dry_run=dry_run)
     table = None if as_json or quiet else sys.stderr if to_stdout else sys.stdout
     if dry_run:
         _print_tables(prepared, table)

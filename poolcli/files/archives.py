@@ -8,7 +8,7 @@ import struct
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from poolcli.errors import InputError
 from poolcli.files.streams import Held, require_room, spool
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 _SUFFIX: Final = ".npy"
 _PART: Final = 1 << 20
+_ENCRYPTED: Final = 1
+_LOCAL_MAGIC: Final = b"PK\x03\x04"
 _LOCAL_HEADER: Final = struct.Struct("<26xHH")
 """What stands before a member's bytes, with the lengths of its name and extra field at the end."""
 
 
-def members(stream: BinaryIO) -> list[str]:
-    """Return the names of an archive's arrays, in its order, without ``.npy``.
+def members(stream: BinaryIO) -> dict[str, zipfile.ZipInfo]:
+    """Return an archive's arrays by their names without ``.npy``, in its order.
 
     Raises
     ------
@@ -31,19 +33,36 @@ def members(stream: BinaryIO) -> list[str]:
         If it is broken, or has none.
     """
     with _said(), zipfile.ZipFile(stream) as archive:
-        found = [name for name in archive.namelist() if name.endswith(_SUFFIX)]
+        found = {
+            member.filename.removesuffix(_SUFFIX): member
+            for member in archive.infolist()
+            if member.filename.endswith(_SUFFIX)
+        }
     if not found:
         raise InputError("an archive without .npy arrays")
-    return [name.removesuffix(_SUFFIX) for name in dict.fromkeys(found)]
+    return found
 
 
 @contextmanager
-def opened_member(stream: BinaryIO, name: str, *, anywhere: bool = False) -> Iterator[BinaryIO]:
+def opened_member(
+    stream: BinaryIO, name: str, member: zipfile.ZipInfo | None, *, anywhere: bool = False
+) -> Iterator[BinaryIO]:
     """Open an array of an archive.
 
-    Its bytes come checked against the archive's checksum, once the last of them has been read. With
-    ``anywhere`` they have been checked before the first, and may be read in any order at the same
-    cost: what is compressed has then been inflated into a temporary file.
+    Its bytes come checked against the archive's checksum, once the last of them has been read.
+
+    Parameters
+    ----------
+    stream
+        The archive.
+    name
+        The array's.
+    member
+        Its entry in the archive's directory, if that has been read: each of thousands of arrays
+        would read it anew.
+    anywhere
+        Whether its bytes are checked before the first is read, and then can be read in any order
+        at the same cost: what is compressed is inflated into a temporary file.
 
     Raises
     ------
@@ -51,37 +70,40 @@ def opened_member(stream: BinaryIO, name: str, *, anywhere: bool = False) -> Ite
         If there is no such array, or the archive is broken.
     """
     with _said():
-        archive = zipfile.ZipFile(stream)
-        if name + _SUFFIX not in archive.namelist():
+        member = member or members(stream).get(name)
+        if member is None:
             raise InputError(f"it has no array {name}")
-        member = archive.getinfo(name + _SUFFIX)
-        inflating = archive.open(member)
-    with archive, inflating:
+        if member.flag_bits & _ENCRYPTED:
+            raise InputError("an encrypted archive, which can't be read")
+        stream.seek(member.header_offset)
+        head = stream.read(_LOCAL_HEADER.size)
+        if not head.startswith(_LOCAL_MAGIC):
+            raise InputError("a broken .npz archive: no member where its directory says")
+        start = stream.seek(sum(_LOCAL_HEADER.unpack(head)), os.SEEK_CUR)
+        inflating = zipfile.ZipExtFile(stream, "r", member)
+    with inflating:
         if not anywhere:
             yield io.BufferedReader(_Forward(inflating, member.file_size))
             return
         with _said():
-            held = _held(stream, member, inflating)
+            held = _held(stream, start, member, inflating)
         yield held.opened()
 
 
-def _held(stream: BinaryIO, member: zipfile.ZipInfo, inflating: IO[bytes]) -> Held:
+def _held(
+    stream: BinaryIO, start: int, member: zipfile.ZipInfo, inflating: zipfile.ZipExtFile
+) -> Held:
     """Return a member's bytes where they lie in the archive, or inflated, their checksum right."""
-    if member.compress_type != zipfile.ZIP_STORED:
-        require_room(member.file_size)
-        return spool(inflating)
-    while inflating.read(_PART):
-        pass
-    try:
-        descriptor = stream.fileno()
-    except io.UnsupportedOperation:
-        # It came through a pipe.
-        require_room(member.file_size)
-        inflating.seek(0)
-        return spool(inflating)
-    stream.seek(member.header_offset)
-    lengths = _LOCAL_HEADER.unpack(stream.read(_LOCAL_HEADER.size))
-    return Held(b"", descriptor, stream.tell() + sum(lengths), member.file_size)
+    if member.compress_type == zipfile.ZIP_STORED:
+        while inflating.read(_PART):
+            pass
+        try:
+            return Held(b"", stream.fileno(), start, member.file_size)
+        except io.UnsupportedOperation:
+            # It came through a pipe.
+            inflating.seek(0)
+    require_room(member.file_size)
+    return spool(inflating)
 
 
 @contextmanager
@@ -99,7 +121,7 @@ def _said() -> Iterator[None]:
 class _Forward(io.RawIOBase):
     """A member that is inflated as it is read: looking for its end costs nothing."""
 
-    def __init__(self, inflating: IO[bytes], length: int) -> None:
+    def __init__(self, inflating: zipfile.ZipExtFile, length: int) -> None:
         self._inflating, self._length, self._place = inflating, length, 0
 
     def readable(self) -> bool:

@@ -100,8 +100,8 @@ def remove_leftovers(folder: Path) -> None:
     processes alike, and not every disk has locks.
     """
     with suppress(OSError):
-        for entry in folder.glob(f".poolcli-{_HOST}-*-*.tmp"):
-            process = entry.name.removeprefix(f".poolcli-{_HOST}-").partition("-")[0]
+        for entry in folder.glob(f".poolcli-{HOST}-*-*.tmp"):
+            process = entry.name.removeprefix(f".poolcli-{HOST}-").partition("-")[0]
             if process.isdecimal() and _is_left(entry, int(process)):
                 entry.unlink(missing_ok=True)
 
@@ -136,7 +136,7 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-_HOST: Final = re.sub("[^A-Za-z0-9.]", "_", socket.gethostname())[:64]
+HOST: Final = re.sub("[^A-Za-z0-9.]", "_", socket.gethostname())[:64]
 
 
 def create(folder: Path) -> tuple[int, Path]:
@@ -172,7 +172,7 @@ def remove(temporary: Path) -> None:
 
 def _temporary_name() -> str:
     """Name the host and the process, so that what a killed run left can be told from live ones."""
-    return f".poolcli-{_HOST}-{os.getpid()}-{next(_COUNTER)}.tmp"
+    return f".poolcli-{HOST}-{os.getpid()}-{next(_COUNTER)}.tmp"
 
 
 def _publish(temporary: Path, path: Path, *, replace: bool) -> None:

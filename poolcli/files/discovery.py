@@ -57,26 +57,48 @@ def find(
         If there is nothing to do.
     """
     found: dict[str, Source] = {}
-    passed_over = 0
-    search = search or Search()
-    for word, is_listed in chain(
-        ((word, False) for word in words), ((line, True) for line in listed)
-    ):
+    search, seen = search or Search(), _Seen()
+    words_and_lines = chain(((word, False) for word in words), ((line, True) for line in listed))
+    for word, is_listed in words_and_lines:
         if word == STDIN and not is_listed:
             sources = _piped(stdin)
         elif not word:
             raise UsageError("an empty name: give images, .npy arrays, a folder, or -")
         elif os.path.isdir(word):  # noqa: PTH112 - Path.is_dir raises on names that can't be
-            sources, others = _in_folder(word, search)
-            passed_over += others
+            sources = _in_folder(word, search, seen)
         else:
             sources = {} if os.path.realpath(word) in found else _named(word)
         for place, source in sources.items():
             found.setdefault(place, source)
     if not found:
-        nothing = f"{passed_over} files are of no known kind" if passed_over else "nothing to read"
-        raise UsageError(f"no input, {nothing}: give images, .npy arrays, a folder, or -")
-    return Found(tuple(found.values()), passed_over)
+        why = seen.why_nothing()
+        raise UsageError(f"no input, {why}: give images, .npy arrays, a folder, or -")
+    return Found(tuple(found.values()), seen.unknown)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What folders hold that is no input."""
+
+    unknown: int = 0
+    """Files of no known suffix."""
+    unmatched: int = 0
+    """Files that no pattern matches."""
+    folders: int = 0
+    """Folders that are not searched."""
+    own: bool = False
+    """Whether the output folder is among them."""
+
+    def why_nothing(self) -> str:
+        """Say why there is no input."""
+        reasons = {
+            f"{self.unknown} files are of no known kind": self.unknown,
+            f"--glob matches none of {self.unmatched} files": self.unmatched,
+            f"{self.folders} folders are searched only with -r": self.folders,
+            "the output folder is left out": self.own,
+        }
+        said = [reason for reason, is_so in reasons.items() if is_so]
+        return " and ".join(said) or "nothing to read"
 
 
 def named(word: str) -> Source:
@@ -135,16 +157,16 @@ def read_list(name: str, stdin: BinaryIO | None, *, null: bool) -> list[str]:
 def _piped(stdin: BinaryIO | None) -> dict[str, Source]:
     if stdin is None:
         raise UsageError("standard input is closed: give a file")
-    return _held(STDIN, stdin)
+    return _held(STDIN, stdin, STDIN)
 
 
-def _held(name: str, stream: BinaryIO) -> dict[str, Source]:
+def _held(name: str, stream: BinaryIO, place: str) -> dict[str, Source]:
     try:
         held = hold(stream)
         with held.opened() as content:
-            return _expanded(Source(name, held=held), content)
+            return _expanded(Source(name, held=held), content, place)
     except InputError as error:
-        return {name: Source(name, problem=str(error))}
+        return {place: Source(name, problem=str(error))}
 
 
 def _named(word: str) -> dict[str, Source]:
@@ -158,7 +180,7 @@ def _named(word: str) -> dict[str, Source]:
         if stat.S_ISFIFO(mode):
             # It can be read only once, so it is held, as standard input is.
             with Path(word).open("rb") as pipe:
-                return _held(word, pipe)
+                return _held(word, pipe, place)
     except (OSError, ValueError):
         archive, separator, member = word.rpartition(f"{_ARCHIVE}:")
         if separator and member:
@@ -182,9 +204,8 @@ def _not_stdin(word: str) -> str | None:
     return f"./{word}" if word == STDIN else None
 
 
-def _expanded(source: Source, stream: BinaryIO, place: str | None = None) -> dict[str, Source]:
+def _expanded(source: Source, stream: BinaryIO, place: str) -> dict[str, Source]:
     """Return a source, or if it is an archive, its arrays, by their places."""
-    place = place or source.name
     if not is_archive(stream):
         return {place: source}
     from poolcli.files.archives import members
@@ -196,23 +217,23 @@ def _expanded(source: Source, stream: BinaryIO, place: str | None = None) -> dic
             held=source.held,
             folder=source.folder,
             member=member,
+            entry=entry,
         )
-        for member in members(stream)
+        for member, entry in members(stream).items()
     }
 
 
-def _in_folder(top: str, search: Search) -> tuple[dict[str, Source], int]:
-    """Return the inputs of a folder by their places, and how many files are of no known kind."""
+def _in_folder(top: str, search: Search, seen: _Seen) -> dict[str, Source]:
+    """Return the inputs of a folder by their places."""
     found: dict[str, Source] = {}
-    passed_over = 0
-    for below, name, place, problem in _walk(top, search):
+    for below, name, place, problem in _walk(top, search, seen):
         path = os.path.join(top, below, name)  # noqa: PTH118 - Path drops a leading ./
         if problem is not None:
             found[place] = Source(path, problem=problem)
         elif not _matches(os.path.join(below, name), search.globs):  # noqa: PTH118 - as above
-            continue
+            seen.unmatched += 1
         elif (suffix := PurePath(name).suffix.lower()) not in KNOWN_SUFFIXES:
-            passed_over += 1
+            seen.unknown += 1
         elif place not in found:
             source = Source(path, folder=below)
             if suffix != _ARCHIVE:
@@ -224,17 +245,17 @@ def _in_folder(top: str, search: Search) -> tuple[dict[str, Source], int]:
             except InputError as error:
                 found[place] = replace(source, problem=str(error))
     ordered = sorted(found.items(), key=lambda item: os.fsencode(item[1].name))
-    return dict(ordered), passed_over
+    return dict(ordered)
 
 
-def _walk(top: str, search: Search) -> Iterator[tuple[str, str, str, str | None]]:
+def _walk(top: str, search: Search, seen: _Seen) -> Iterator[tuple[str, str, str, str | None]]:
     """Yield each file of a folder: the folder below ``top``, its name, its true place, a problem.
 
     A folder is gone through once, however many links lead to it, so that loops end; by its own name
     rather than by a link's. A folder that can't be read is yielded with the reason.
     """
     output = None if search.output is None else os.path.realpath(search.output)
-    seen: set[tuple[int, int]] = set()
+    gone_through: set[tuple[int, int]] = set()
     own, linked = deque([""]), deque[str]()
     while own or linked:
         below = (own or linked).popleft()
@@ -242,9 +263,10 @@ def _walk(top: str, search: Search) -> Iterator[tuple[str, str, str, str | None]
         place = os.path.realpath(folder)
         try:
             facts = os.stat(folder)  # noqa: PTH116 - of text, as everything here
-            if place == output or (facts.st_dev, facts.st_ino) in seen:
+            seen.own |= place == output
+            if place == output or (facts.st_dev, facts.st_ino) in gone_through:
                 continue
-            seen.add((facts.st_dev, facts.st_ino))
+            gone_through.add((facts.st_dev, facts.st_ino))
             entries = sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name))
         except OSError as error:
             if not below:
@@ -258,6 +280,8 @@ def _walk(top: str, search: Search) -> Iterator[tuple[str, str, str, str | None]
                 if search.recursive:
                     deeper = os.path.join(below, entry.name)  # noqa: PTH118 - as above
                     (linked if entry.is_symlink() else own).append(deeper)
+                else:
+                    seen.folders += 1
             elif entry.is_symlink():
                 # One that leads nowhere is an input that is missing.
                 if _is_file(entry) or not os.path.exists(entry.path):  # noqa: PTH110 - never raises

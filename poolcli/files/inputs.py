@@ -17,6 +17,8 @@ from poolcli.layouts import layout_of
 from poolcli.maps import Header
 
 if TYPE_CHECKING:
+    from zipfile import ZipInfo
+
     from poolcli.kernels.views import Array
 
 MAX_PIXELS: Final = 178_956_970
@@ -41,6 +43,8 @@ class Source:
     """Its place below the folder that it was found in, which results mirror."""
     member: str | None = None
     """Which array of an ``.npz`` archive it is."""
+    entry: ZipInfo | None = field(default=None, repr=False, compare=False)
+    """What the archive's directory says of it, if that has been read."""
     problem: str | None = None
     """Why it can't be read, if that is known already."""
 
@@ -62,6 +66,14 @@ class Source:
             return name
         return f"{PurePath(name).stem}.{self.member.replace('/', '.')}.npy"
 
+    @property
+    def place(self) -> PurePath:
+        """Its file name in the folder that it lies in, from which results' names are made."""
+        if self.path is None:
+            return PurePath(self.file_name)
+        # Without .., which is no folder's name.
+        return PurePath(os.path.abspath(self.path)).with_name(self.file_name)  # noqa: PTH100
+
     @contextmanager
     def opened(self, *, anywhere: bool = False) -> Iterator[BinaryIO]:
         """Open the input for reading; ``anywhere``, if its parts are read in any order."""
@@ -71,7 +83,7 @@ class Source:
                 return
             from poolcli.files.archives import opened_member
 
-            with opened_member(stream, self.member, anywhere=anywhere) as array:
+            with opened_member(stream, self.member, self.entry, anywhere=anywhere) as array:
                 yield array
 
     @contextmanager
@@ -151,9 +163,3 @@ def _begins_as_array(stream: BinaryIO) -> bool:
     if start.startswith(_ZIP_MAGIC):
         raise InputError("an archive: name one of its arrays, as maps.npz:name")
     return start == ARRAY_MAGIC
-
-
-def facts_of(path: str) -> tuple[int, int]:
-    """Return a file's size in bytes and the time of its last change in nanoseconds."""
-    found = os.stat(path)  # noqa: PTH116 - Path.stat raises on names that can't be
-    return found.st_size, found.st_mtime_ns

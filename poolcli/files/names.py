@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from string import Formatter
 from typing import Final
 
-from poolcli.errors import UsageError
+from poolcli.errors import OutputError, UsageError
 from poolcli.files.formats import SUFFIXES, of_suffix
 from poolcli.plan import Step
 
@@ -18,26 +19,44 @@ RECORD: Final = ".poolcli"
 """The folder in the output folder that is not for results."""
 _LONGEST_NAME: Final = 255
 """Bytes, on all common file systems."""
-FIELDS: Final = ("stem", "name", "index", "label", "op", "ext")
+FIELDS: Final = ("stem", "name", "parent", "index", "label", "op", "ext")
 
 
-def result_name(template: str, file_name: str, step: Step, suffix: str) -> str:
+def result_name(template: str, place: PurePath, step: Step, suffix: str) -> str:
     """Return the name of a stage's result, relative to the output folder.
 
+    Raises
+    ------
+    OutputError
+        If a disk can't hold such a name.
+
+    Examples
+    --------
     >>> from poolcli.plan import plan
     >>> step = plan((4, 4), "max:2").steps[0]
-    >>> result_name(DEFAULT_TEMPLATE, "truck.png", step, ".png")
+    >>> result_name(DEFAULT_TEMPLATE, PurePath("red/truck.png"), step, ".png")
     'truck.1-max2x2.png'
+    >>> result_name("{parent}/{name}{ext}", PurePath("red/truck.png"), step, ".png")
+    'red/truck.png.png'
     """
-    values: dict[str, str | int] = {
-        "stem": stem(file_name),
-        "name": file_name,
-        "index": step.index,
-        "label": step.label,
-        "op": step.stage.op,
-        "ext": suffix,
-    }
-    return fill(template, values)
+    values = fields_of(place) | {"index": step.index, "label": step.label}
+    name = fill(template, values | {"op": step.stage.op, "ext": suffix})
+    longest = max(len(os.fsencode(part)) for part in PurePath(name).parts or ("",))
+    if longest > _LONGEST_NAME:
+        raise OutputError(
+            f"its result's name would have {longest} bytes, of which a disk holds {_LONGEST_NAME}: "
+            "shorten it by --name, as {stem:.40}"
+        )
+    return name
+
+
+def fields_of(place: PurePath) -> dict[str, str | int]:
+    """Return what templates say of an input: its name, without its suffix, and its folder's name.
+
+    >>> fields_of(PurePath("maps/red/truck.png"))
+    {'stem': 'truck', 'name': 'truck.png', 'parent': 'red'}
+    """
+    return {"stem": stem(place.name), "name": place.name, "parent": place.parent.name}
 
 
 def stem(file_name: str) -> str:
@@ -80,6 +99,8 @@ def check_template(template: str, requested: str | None) -> str | None:
     """
     example = fill(template, dict.fromkeys(FIELDS, "x") | {"index": 1, "ext": ".ext"})
     path = PurePath(example)
+    if len(os.fsencode(path.name)) > _LONGEST_NAME:
+        raise UsageError(f"template {template}: longer than a file's name can be")
     if path.is_absolute() or ".." in path.parts or not path.name or example.endswith("/"):
         raise UsageError(f"template {template}: results stay inside the output folder")
     suffix = path.suffix.lower()
@@ -103,7 +124,7 @@ def check_sheet(template: str, inputs: int) -> None:
     """
     if of_suffix(PurePath(template).suffix) in (None, "npy"):
         raise UsageError(f"--sheet {template}: end it in .png, .jpg, .webp or .tiff")
-    if inputs > 1 and not any(f"{{{field}}}" in template for field in ("stem", "name")):
+    if inputs > 1 and not any(f"{{{field}}}" in template for field in ("stem", "name", "parent")):
         raise UsageError(f"--sheet {template}: several inputs need {{stem}} in it")
 
 
@@ -111,47 +132,58 @@ def _suffixes() -> str:
     return " ".join(SUFFIXES.values())
 
 
-def check_outputs(
-    results: Iterable[tuple[str, Path]],
-    inputs: Iterable[Path],
-    folder: Path | None,
-    taken: dict[str, str],
-    may_replace: Callable[[Path], bool],
-) -> None:
-    """Check all results' places at once: ``results`` are pairs of an input's name and a path.
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """Whose each place on the disk is, as far as it is known."""
 
-    ``taken`` are the places of earlier results and whose they are; these results' are added.
+    read: frozenset[str]
+    """True paths of inputs."""
+    mend: str = "give --force to replace it"
+    """What helps where a result exists."""
+    taken: dict[str, str] = field(default_factory=dict)
+    """Names of the inputs whose results lie at true paths."""
 
-    Raises
-    ------
-    UsageError
-        If two results share a name, one is an input, exists and may not be replaced, or lies
-        outside ``folder``, if one is given, once links are followed.
-    """
-    reading = {os.path.realpath(path) for path in inputs}
-    inside = os.path.realpath(folder) if folder is not None else os.sep
-    for source, path in results:
-        place = os.path.realpath(path)
-        if os.path.commonpath([inside, place]) != inside:
-            raise UsageError(f"{path} lies outside the output folder {folder}")
-        if folder is not None and PurePath(os.path.relpath(place, inside)).parts[0] == RECORD:
-            raise UsageError(f"{path}: {RECORD} is kept for the record: choose another --name")
-        if place in reading:
-            raise UsageError(f"{path} is an input: choose another --output or --name")
-        if place in taken:
-            both = (
-                f"{taken[place]} and {source}" if taken[place] != source else f"stages of {source}"
-            )
-            raise UsageError(f"{path} is the result of {both}: tell them apart by --name")
-        taken[place] = source
-        if os.path.lexists(path) and not may_replace(path):
-            raise UsageError(
-                f"{path} exists: give --force to replace it, --resume to go on, or another --output"
-            )
-        if len(os.fsencode(path.name)) > _LONGEST_NAME:
-            raise UsageError(f"{path.name}: longer than a file's name can be, see --name")
-        if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises on names that can't be
-            raise UsageError(f"{path} is a folder: choose another --output or --name")
+    @classmethod
+    def of(cls, inputs: Iterable[Path], mend: str) -> Claims:
+        """Return claims to what is read."""
+        return cls(frozenset(map(os.path.realpath, inputs)), mend)
+
+    def add(
+        self,
+        results: Iterable[tuple[str, Path]],
+        folder: Path | None,
+        replaceable: Container[Path] = (),
+    ) -> None:
+        """Check results' places, pairs of an input's name and a path, and claim them.
+
+        Raises
+        ------
+        UsageError
+            If two results share a name, one is an input, exists and is not ``replaceable``, or lies
+            outside ``folder``, if one is given, once links are followed.
+        """
+        inside = os.path.realpath(folder) if folder is not None else os.sep
+        for source, path in results:
+            place = os.path.realpath(path)
+            if os.path.commonpath([inside, place]) != inside:
+                raise UsageError(f"{path} lies outside the output folder {folder}")
+            if folder is not None and PurePath(os.path.relpath(place, inside)).parts[0] == RECORD:
+                raise UsageError(f"{path}: {RECORD} is kept for the record: choose another --name")
+            if place in self.read:
+                raise UsageError(f"{path} is an input: choose another --output or --name")
+            if place in self.taken:
+                two, apart = f"{self.taken[place]} and {source}", "{name} or {parent}"
+                if self.taken[place] == source:
+                    two, apart = f"stages of {source}", "{index}"
+                option = "--name" if folder else "--sheet"
+                raise UsageError(
+                    f"{path} is the result of {two}: tell them apart by {apart} in {option}"
+                )
+            self.taken[place] = source
+            if os.path.lexists(path) and path not in replaceable:
+                raise UsageError(f"{path} exists: {self.mend}")
+            if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises on names that can't be
+                raise UsageError(f"{path} is a folder: choose another --output or --name")
 
 
 def check_folder(folder: Path) -> None:

@@ -95,7 +95,7 @@ def hold(stream: BinaryIO) -> Held:
         raise InputError(f"can't be read: {error.strerror or error}") from error
 
 
-def spool(stream: IO[bytes], begun: bytes = b"") -> Held:
+def spool(stream: IO[bytes] | io.BufferedIOBase, begun: bytes = b"") -> Held:
     """Return what is left of a stream, behind what has been read of it, in a temporary file.
 
     Raises
@@ -113,7 +113,7 @@ def spool(stream: IO[bytes], begun: bytes = b"") -> Held:
     return held
 
 
-def _parts(stream: IO[bytes]) -> Iterator[bytes]:
+def _parts(stream: IO[bytes] | io.BufferedIOBase) -> Iterator[bytes]:
     try:
         while part := stream.read(_PART):
             yield part

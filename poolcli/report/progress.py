@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TextIO
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -50,11 +50,16 @@ def weight(entry: Job | Outcome) -> int:
     return _OF_ITS_OWN + getattr(job, "size", 0)
 
 
+def _is_terminal(stream: TextIO | None) -> bool:
+    """Whether someone can see it; a process may be started without it."""
+    return stream is not None and stream.isatty()
+
+
 @contextmanager
 def shown(prepared: Sequence[Job | Outcome], *, quiet: bool) -> Iterator[Shown]:
     """Show progress, the rate and the time left, where someone can see it and it takes a while."""
     long = len(prepared) > 1 or any(getattr(entry, "in_parts", False) for entry in prepared)
-    if quiet or not long or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+    if quiet or not long or not _is_terminal(sys.stderr) or os.environ.get("TERM") == "dumb":
         yield Shown()
         return
     from rich.console import Console
@@ -79,6 +84,10 @@ def shown(prepared: Sequence[Job | Outcome], *, quiet: bool) -> Iterator[Shown]:
     whole = Column(no_wrap=True)
     columns = (BarColumn(None), Rate(whole), TimeRemainingColumn(elapsed_when_finished=True))
     with Progress(
-        *columns, console=screen, transient=True, expand=True, redirect_stdout=sys.stdout.isatty()
+        *columns,
+        console=screen,
+        transient=True,
+        expand=True,
+        redirect_stdout=_is_terminal(sys.stdout),
     ) as progress:
         yield _Bar(progress, progress.add_task("", total=sum(map(weight, prepared)), inputs=0))
