@@ -282,12 +282,12 @@ BROKEN = {
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
 @pytest.mark.parametrize("how", BROKEN)
 def test_broken_exif_is_dropped_in_words_and_the_pixels_kept(
-    process: Run, here: Path, how: str, form: str
+    poolcli: Run, here: Path, how: str, form: str
 ) -> None:
     content, said = BROKEN[how]
     mark = b"Exif\0\0" if form == "JPEG" else b""
     (here / "a").write_bytes(encoded(form, exif=mark + content, dpi=(72, 72)))
-    ran = process("run", "a", "-s", "pick:1", "-q")
+    ran = poolcli("run", "a", "-s", "pick:1", "-q")
     (line,) = ran.err.splitlines()
     assert ran.status == 0
     assert line.startswith("warning: a: EXIF")
