@@ -116,6 +116,14 @@ def test_resolution_turns_with_the_picture(poolcli: Run, here: Path, form: str) 
     assert found == pytest.approx((150, 300), abs=0.02)
 
 
+def test_resolution_does_not_turn_with_what_xmp_says_of_a_tiff(poolcli: Run, here: Path) -> None:
+    said = {700: b'<rdf:Description tiff:Orientation="6"/>'}
+    Image.fromarray(colour()).save(here / "a.tif", dpi=(300, 150), tiffinfo=said)
+    assert poolcli("run", "a.tif", "-s", "pick:1").status == 0
+    found = said_resolution(here / "pooled/a.1-pick1x1.png")
+    assert found == pytest.approx((300, 150), abs=0.02)
+
+
 def test_resolution_that_exif_alone_says(poolcli: Run, here: Path) -> None:
     said = {0x011A: 118.0, 0x011B: 59.0, 0x0128: 3}
     Image.fromarray(colour()).save(here / "a.jpg", exif=block(said))
