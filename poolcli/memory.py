@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Final
 
-from poolcli.blocks import BLOCK, Frame, acted_axes, frame_of, is_short, processors
+from poolcli.blocks import BLOCK, LONGEST, Frame, acted_axes, frame_of, is_short, processors
 from poolcli.dtypes import ITEM_SIZES
 from poolcli.errors import PlanError
 from poolcli.plan import Plan, Step
@@ -26,21 +26,48 @@ _WORKED_IN: Final = {
 with their places; measured, and rounded up."""
 _FOLDED_IN: Final = 16
 """The same where windows are folded, however long they are."""
+_WEIGHT: Final = 40
+"""Bytes that it takes to work out one weight of a window, which may be longer than its map."""
+_POSITION: Final = 32
+"""Bytes that it takes to say where one position of an axis has its value from."""
 
 
 def _workspace(step: Step, frame: Frame, *, in_parts: bool) -> int:
     """Return how many bytes a thread works in, at most: a block, or one long window of a plane."""
     whole = prod(step.input_shape)
-    block = min(whole, BLOCK // 4)
+    block, aside = min(whole, BLOCK // 4), 0
+    if step.stage.pads_with_values or any(map(_is_wide, step.windows)):
+        block, aside = _with_padding(step, frame, block)
+    if step.stage.op in ("blur", "conv"):
+        aside += _WEIGHT * sum(window.kernel for window in step.windows)
     worked = _WORKED_IN.get(step.stage.op)
     if worked is None:
-        return block * _FOLDED_IN
+        return block * _FOLDED_IN + aside
     if in_parts and is_running(step, frame):
         # Its parts are counted where they come.
         return 0
     planes, length = prod(step.input_shape[: frame.lead]), step.input_shape[frame.cut]
     row = whole // max(1, planes * length)
-    return max(block, min(length, _span(frame.window(step))) * row) * worked
+    return max(block, min(length, _span(frame.window(step))) * row) * worked + aside
+
+
+def _is_wide(window: Window) -> bool:
+    """Whether a window is folded, but dilated to more positions than those others have."""
+    return isinstance(window, Sliding) and is_short(window) and window.extent > LONGEST
+
+
+def _with_padding(step: Step, frame: Frame, block: int) -> tuple[int, int]:
+    """Return a block's elements with those of its padding, which may be many times as many.
+
+    And the bytes that it takes to say where each position of an axis has its value from.
+    """
+    shape = list(step.input_shape)
+    for axis, window in zip(step.axes, step.windows, strict=True):
+        shape[axis] += sum(window.padding)
+    block = block * prod(shape) // max(1, prod(step.input_shape))
+    row = max(1, prod(shape[frame.cut + 1 :]))
+    rows = min(shape[frame.cut], block // row + _span(frame.window(step)))
+    return max(block, rows * row), _POSITION * (rows + sum(shape[frame.cut + 1 :]))
 
 
 def needed_at_once(plan: Plan, saved: Collection[int]) -> int:

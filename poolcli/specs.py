@@ -10,14 +10,22 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from poolcli.errors import SpecError
-from poolcli.operations import OPERATIONS, Operation, Value, choice, path, seed, whole_number
+from poolcli.operations import (
+    DIGITS,
+    OPERATIONS,
+    Operation,
+    Value,
+    choice,
+    path,
+    seed,
+    whole_number,
+)
 from poolcli.rules import require_taken
 from poolcli.sizes import NO_PADDING, Pads, Sizes
 from poolcli.spelling import nearest
-from poolcli.stages import PAD_MODES, SameRule, Stage
+from poolcli.stages import MOST_STAGES, PAD_MODES, SameRule, Stage
 
-MOST_REPEATS: Final = 1000
-"""A chain longer than this is a typing error."""
+MOST_REPEATS: Final = MOST_STAGES
 
 _ALIASES: Final = {"s": "stride", "p": "pad", "d": "dilation"}
 _FLAGS: Final = ("ceil", "include-pad", "exclude-pad", "fractional")
@@ -241,13 +249,12 @@ def _padding(text: str) -> Pads | SameRule:
 def _pair(text: str) -> tuple[int, int]:
     begin, dash, end = text.partition("-")
     ends = (begin, end) if dash else (begin, begin)
-    if not all(part.isascii() and part.isdigit() and len(part) <= _MOST_DIGITS for part in ends):
+    if not all(part.isascii() and part.isdigit() and len(part) <= DIGITS for part in ends):
         raise ValueError("numbers (1, 1x2, 0-1, 0-1x1-2), same, same-lower or valid")
     return int(ends[0]), int(ends[1])
 
 
 _MOST_AXES = 3
-_MOST_DIGITS = 12
 
 _PADDING_RULES: Final[dict[str, Pads | SameRule]] = {
     "same": "same-upper",

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import ast
 import io
 import pickle  # to show that it is not used
 import struct
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -212,3 +216,23 @@ def test_no_header_ends_in_another_error(text: str) -> None:
     except InputError:
         return
     assert header.name in ITEM_SIZES
+
+
+def test_headers_are_parsed_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.11 fails where collecting garbage in one thread's parse lets another one begin."""
+    content = io.BytesIO()
+    np.save(content, np.zeros((2, 3)))
+    busy, parse = Lock(), ast.literal_eval
+
+    def alone(text: str) -> Any:
+        assert busy.acquire(blocking=False)
+        try:
+            time.sleep(0.02)
+            return parse(text)
+        finally:
+            busy.release()
+
+    monkeypatch.setattr(ast, "literal_eval", alone)
+    streams = [io.BytesIO(content.getvalue()) for _ in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        assert [header.shape for header in pool.map(arrays.read_header, streams)] == [(2, 3)] * 6

@@ -225,6 +225,18 @@ def test_inputs_that_are_not_as_they_should_be_typed(
     assert tree(here) == ["a.png"]
 
 
+def test_a_list_with_nul_in_it_is_read_with_the_option_for_that_alone(
+    poolcli: Run, here: Path
+) -> None:
+    """A name can't hold one, and as lines all the names would be one."""
+    save(here / "a.png", grey())
+    command = ("run", "--files-from", "-", "-s", "max:2", "-q")
+    said = poolcli(*command, stdin=b"a.png\0b.png\0").error(2)
+    assert said == "--files-from -: it has NUL in it, as between names: give -0 too"
+    assert tree(here) == ["a.png"]
+    assert poolcli(*command, "-0", stdin=b"a.png\0").status == 0
+
+
 def test_a_line_of_a_list_that_is_missing_is_one_failed_input(poolcli: Run, here: Path) -> None:
     planted(here, "a.png")
     (here / "list").write_text("gone.png\na.png\n")

@@ -17,12 +17,14 @@ from poolcli.errors import InputError, PlanError, SpecError
 from poolcli.files import arrays, images, recipes, weights
 from poolcli.files.inputs import MAX_PIXELS
 from poolcli.kernels.reducers import binomial
+from poolcli.memory import needed_at_once
 from poolcli.plan import plan
 from poolcli.report.explain import explain
 from poolcli.report.machine import plan_facts, to_json
 from poolcli.report.words import total
 from poolcli.stages import Chain, Stage
-from tests.conftest import Run
+from tests.conftest import Run, save
+from tests.fuzz_targets import sealed
 from tests.test_arrays import header_of, npy
 
 BEYOND_DECIMAL = "0x" + "f" * 5000
@@ -258,6 +260,16 @@ def test_a_later_frame_is_not_decoded_at_a_size_of_its_own(content: bytes, said:
         images.read(io.BytesIO(content), MAX_PIXELS)
 
 
+def test_an_animation_with_fewer_frames_than_it_promises_is_truncated() -> None:
+    stream = io.BytesIO()
+    first, second = (Image.new("L", (9, 7), shade) for shade in (0, 255))
+    first.save(stream, "PNG", save_all=True, append_images=[second])
+    content = sealed(stream.getvalue().replace(b"fdAT", b"fdAU"))
+    assert images.read_header(io.BytesIO(content), MAX_PIXELS).shape == (2, 7, 9)
+    with pytest.raises(InputError, match=r"^truncated: it holds 1 of 2 frames$"):
+        images.read(io.BytesIO(content), MAX_PIXELS)
+
+
 @pytest.mark.filterwarnings("ignore")  # as the program ignores Pillow's
 @pytest.mark.usefixtures("pillows_limit")
 def test_the_limit_on_pixels_holds_however_far_it_is_passed() -> None:
@@ -282,3 +294,30 @@ def test_a_blur_much_longer_than_its_map_takes_no_minutes() -> None:
 
 def test_a_map_that_comes_from_nothing_is_reported() -> None:
     assert total(plan((0, 4, 4), "conv:2,out=4")).startswith("no elements at first, peak ")
+
+
+@pytest.mark.parametrize(
+    ("spec", "least"),
+    [
+        ("max:3,pad=same,dilation=1000000", 8),
+        ("gem:3,pad=1000000,dilation=1000000", 8),
+        ("max:2000000,pad=1000000,pad-mode=edge", 20),
+        ("median:2000000,pad=1000000,pad-mode=wrap", 20),
+        ("conv:2000000,filter=box,pad=1000000", 8),
+        ("blur:2000000", 20),
+    ],
+)
+def test_windows_longer_than_their_map_are_counted_before_memory_is_taken(
+    poolcli: Run, here: Path, spec: str, least: int
+) -> None:
+    """The least is what they were measured to take, in bytes for each position that they span."""
+    save(here / "a.npy", np.ones(12), "float32")
+    assert needed_at_once(plan((12,), spec), {1}) >= least * 2_000_000
+    said = poolcli("run", "a.npy", "-s", spec, "--memory", "16MiB").error(1)
+    assert said.startswith("a.npy: it takes ")
+
+
+def test_padding_of_a_few_values_is_counted_as_a_few() -> None:
+    with_values = plan((3, 2000, 2000), "max:3,stride=1,pad=1,pad-mode=reflect")
+    without = plan((3, 2000, 2000), "max:3,stride=1,pad=1")
+    assert needed_at_once(with_values, {1}) < needed_at_once(without, {1}) * 1.02

@@ -273,6 +273,21 @@ def test_a_sheet_is_no_input_no_result_and_replaces_nothing(poolcli: Run, here: 
     assert tree(here) == ["a.png", "s.png"]
 
 
+def test_a_name_made_of_dots_does_not_lead_out_of_the_sheets_folder(
+    poolcli: Run, here: Path
+) -> None:
+    save(here / "x.png", grey()).rename(here / "...png")
+    (here / "below").mkdir()
+    for folder in ("sheets", "below/../sheets"):
+        sheet = f"{folder}/{{stem}}/s.png"
+        said = poolcli("run", "...png", "-s", "max:2", "--sheet", sheet).error(2)
+        assert said == f"{folder}/../s.png lies outside the folder of --sheet {sheet}"
+    assert tree(here) == ["...png", "below"]
+    sheet = "below/../sheets/{stem}.png"
+    assert poolcli("run", "...png", "-s", "max:2", "--sheet", sheet).status == 0
+    assert (here / "sheets/...png").exists()
+
+
 def test_sheets_of_several_inputs(poolcli: Run, here: Path) -> None:
     save(here / "a.png", grey())
     save(here / "b.png", grey())

@@ -111,7 +111,19 @@ def execute(  # noqa: PLR0913 - an input, and what its results go through
         failure.__cause__ = error
     else:
         failure = None
+    if failure is not None:
+        _let_go(failure)
     return Outcome(job.source, job, failure, tuple(warnings), tuple(written))
+
+
+def _let_go(failure: BaseException) -> None:
+    """Free the maps that the frames of an error hold: its turn to be said may come much later."""
+    from traceback import clear_frames
+
+    error: BaseException | None = failure
+    while error is not None:
+        clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _pool_and_write(

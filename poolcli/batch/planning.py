@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
 from poolcli import memory
@@ -197,7 +197,11 @@ def _sheet_path(source: Source, options: Options) -> Path | None:
     if options.sheet is None:
         return None
     stem = names.stem(source.file_name)
-    return Path(names.fill(options.sheet, {"stem": stem, "name": source.file_name}))
+    filled = names.fill(options.sheet, {"stem": stem, "name": source.file_name})
+    if PurePath(filled).parts.count("..") > PurePath(options.sheet).parts.count(".."):
+        # A file may be called ...png.
+        raise UsageError(f"{filled} lies outside the folder of --sheet {options.sheet}")
+    return Path(filled)
 
 
 def check_folders(prepared: Iterable[Job | Outcome]) -> None:

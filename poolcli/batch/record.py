@@ -184,8 +184,9 @@ def _digest(stream: IO[bytes]) -> str:
 class Record:
     """The process's own part of the record, to which a line is added for each result."""
 
-    def __init__(self, output: Path, descriptor: int) -> None:
-        self._output, self._descriptor, self._lock = output, descriptor, Lock()
+    def __init__(self, output: Path, path: Path, descriptor: int) -> None:
+        self._output, self._path, self._descriptor = output, path, descriptor
+        self._lock = Lock()
 
     @classmethod
     def begin(cls, output: Path, run: Facts) -> Record:
@@ -208,13 +209,13 @@ class Record:
                 entries = _entries(found.read() for found in dead.values())
                 _write(descriptor, *_lines(entries), {"run": run})
                 # In containers, one that is no more may have had the same host and number.
-                own = f"{temporary.stem.strip('.')}-{time_ns()}{_SUFFIX}"
-                temporary.rename(folder / own)
-                for path in dead:
-                    path.unlink(missing_ok=True)
+                path = folder / f"{temporary.stem.strip('.')}-{time_ns()}{_SUFFIX}"
+                temporary.rename(path)
+                for taken_over in dead:
+                    taken_over.unlink(missing_ok=True)
         except OSError as error:
             raise UsageError(f"the record {folder} can't be written: {_reason(error)}") from error
-        return cls(output, descriptor)
+        return cls(output, path, descriptor)
 
     def close(self) -> None:
         """End it: whoever comes next may put it together with others.
@@ -244,6 +245,8 @@ class Record:
         with self._lock:
             if self._descriptor < 0:
                 raise OutputError(f"the record {folder} is closed: the run has come to its end")
+            if not os.path.lexists(self._path):
+                raise OutputError(f"the record {folder} can't be written: it has been removed")
             end = os.lseek(self._descriptor, 0, os.SEEK_END)
             try:
                 _write(self._descriptor, facts)

@@ -11,6 +11,7 @@ import re
 import struct
 from dataclasses import dataclass
 from math import prod
+from threading import Lock
 from typing import Any, BinaryIO, Final
 
 import numpy as np
@@ -30,6 +31,8 @@ _MOST: Final = 1 << 64
 _DESCR: Final = re.compile(r"[<>=|]?[A-Za-z?]+[0-9]{0,9}(?:\[[A-Za-z]+\])?")
 """A dtype by its code or its name, and a date's unit."""
 _OBJECTS: Final = re.compile(r"'[<>=|]?O[0-9]?'")
+_PARSING: Final = Lock()
+"""Python 3.11 counts the depth of all threads' syntax trees together, and may find it wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +217,9 @@ def _header_text(stream: BinaryIO) -> str:
 def _parse(text: str) -> ArrayHeader:
     try:
         # Python 2 wrote long integers as 3L.
-        said = ast.literal_eval(re.sub(r"\b(\d+)L\b", r"\1", text).strip())
+        text = re.sub(r"\b(\d+)L\b", r"\1", text).strip()
+        with _PARSING:
+            said = ast.literal_eval(text)
         shape, order = said["shape"], said["fortran_order"]
         dtype = _dtype(said["descr"])
     except (SyntaxError, ValueError, TypeError, KeyError, RecursionError, MemoryError):

@@ -42,10 +42,10 @@ def writing(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
     """Open a temporary file beside ``path``; on leaving without an error it takes that name.
 
     The file's mode follows the umask. Without ``replace`` a file that has appeared under the name
-    in the meantime is kept, and OutputError raised.
+    in the meantime is kept, and OutputError raised. A folder that is removed in the meantime is not
+    made again: what it was on, a disk of its own perhaps, is gone as well.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = create(path.parent)
     except OSError as error:
         raise _unwritable(path, error) from error
@@ -99,11 +99,11 @@ def remove_leftovers(folder: Path) -> None:
     Neither their process's number nor their lock alone would tell: containers number their
     processes alike, and not every disk has locks.
     """
-    for entry in folder.glob(f".poolcli-{_HOST}-*-*.tmp"):
-        process = entry.name.removeprefix(f".poolcli-{_HOST}-").partition("-")[0]
-        if process.isdecimal() and _is_left(entry, int(process)):
-            with suppress(OSError):
-                entry.unlink()
+    with suppress(OSError):
+        for entry in folder.glob(f".poolcli-{_HOST}-*-*.tmp"):
+            process = entry.name.removeprefix(f".poolcli-{_HOST}-").partition("-")[0]
+            if process.isdecimal() and _is_left(entry, int(process)):
+                entry.unlink(missing_ok=True)
 
 
 def _is_left(temporary: Path, process: int) -> bool:

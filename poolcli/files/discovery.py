@@ -126,6 +126,8 @@ def read_list(name: str, stdin: BinaryIO | None, *, null: bool) -> list[str]:
     except (OSError, ValueError) as error:
         why = reason(error) if isinstance(error, OSError) else str(error)
         raise UsageError(f"--files-from {name}: {why}") from error
+    if not null and b"\0" in content:
+        raise UsageError(f"--files-from {name}: it has NUL in it, as between names: give -0 too")
     lines = content.split(b"\0" if null else b"\n")
     return [os.fsdecode(line) for line in lines if line]
 

@@ -142,6 +142,8 @@ def _frames(image: Image.Image, stream: BinaryIO, facts: _Facts, turn: int) -> t
         frames.append(_pixels(frame, facts, deep, turn))
         durations.append(None if still else float(frame.info.get("duration", 0)))
         still = False
+    if len(frames) < facts.frames:
+        raise InputError(f"truncated: it holds {len(frames)} of {facts.frames} frames")
     timed = replace(facts.metadata, durations=tuple(durations), plays=carried.plays(image))
     return np.stack(frames), replace(facts, metadata=timed)
 

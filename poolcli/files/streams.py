@@ -8,6 +8,8 @@ import shutil
 import stat
 import tempfile
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, BinaryIO, Final
 
@@ -94,14 +96,41 @@ def hold(stream: BinaryIO) -> Held:
 
 
 def spool(stream: IO[bytes], begun: bytes = b"") -> Held:
-    """Return what is left of a stream, behind what has been read of it, in a temporary file."""
-    with tempfile.TemporaryFile() as file:
+    """Return what is left of a stream, behind what has been read of it, in a temporary file.
+
+    Raises
+    ------
+    InputError
+        If it can't be read, or there is no room for it.
+    """
+    with _temporary(), tempfile.TemporaryFile() as file:
         file.write(begun)
-        shutil.copyfileobj(stream, file, _PART)
+        for part in _parts(stream):
+            file.write(part)
         file.flush()
         held = Held(descriptor=os.dup(file.fileno()), length=file.tell())
     weakref.finalize(held, os.close, held.descriptor)
     return held
+
+
+def _parts(stream: IO[bytes]) -> Iterator[bytes]:
+    try:
+        while part := stream.read(_PART):
+            yield part
+    except OSError as error:
+        raise InputError(f"can't be read: {error.strerror or error}") from error
+
+
+@contextmanager
+def _temporary() -> Iterator[None]:
+    """Say of which file an error is."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(
+            f"it can't be held in a temporary file: {reason}: set TMPDIR to another folder"
+        ) from error
 
 
 def require_room(size: int) -> None:
@@ -112,8 +141,9 @@ def require_room(size: int) -> None:
     InputError
         If there are not so many bytes free.
     """
-    folder = tempfile.gettempdir()
-    free = shutil.disk_usage(folder).free
+    with _temporary():
+        folder = tempfile.gettempdir()
+        free = shutil.disk_usage(folder).free
     if size > free:
         raise InputError(
             f"it takes {in_words(size)} of temporary files, of which {folder} has room for "
