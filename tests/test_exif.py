@@ -176,7 +176,7 @@ def test_what_a_resolution_is_said_in(
     [
         (block(entry(MAKE, ASCII, 100, 26)), 1),
         (block(entry(MAKE, ASCII, 2**32 - 1, 26)), 1),
-        (block(entry(MAKE, ASCII, 0, 26)), 1),
+        (block(entry(MAKE, ASCII, 0, 26)), 0),
         (block(entry(MAKE, 99, 1, 26)), 1),
         (block(entry(MAKE, 16, 1, 8)), 1),
         (block(entry(EXIF, LONG, 1, 2**32 - 1)), 1),

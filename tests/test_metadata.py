@@ -116,6 +116,14 @@ def test_resolution_turns_with_the_picture(poolcli: Run, here: Path, form: str) 
     assert found == pytest.approx((150, 300), abs=0.02)
 
 
+def test_resolution_does_not_turn_with_what_xmp_says_of_a_tiff(poolcli: Run, here: Path) -> None:
+    said = {700: b'<rdf:Description tiff:Orientation="6"/>'}
+    Image.fromarray(colour()).save(here / "a.tif", dpi=(300, 150), tiffinfo=said)
+    assert poolcli("run", "a.tif", "-s", "pick:1").status == 0
+    found = said_resolution(here / "pooled/a.1-pick1x1.png")
+    assert found == pytest.approx((300, 150), abs=0.02)
+
+
 def test_resolution_that_exif_alone_says(poolcli: Run, here: Path) -> None:
     said = {0x011A: 118.0, 0x011B: 59.0, 0x0128: 3}
     Image.fromarray(colour()).save(here / "a.jpg", exif=block(said))
@@ -282,12 +290,12 @@ BROKEN = {
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
 @pytest.mark.parametrize("how", BROKEN)
 def test_broken_exif_is_dropped_in_words_and_the_pixels_kept(
-    process: Run, here: Path, how: str, form: str
+    poolcli: Run, here: Path, how: str, form: str
 ) -> None:
     content, said = BROKEN[how]
     mark = b"Exif\0\0" if form == "JPEG" else b""
     (here / "a").write_bytes(encoded(form, exif=mark + content, dpi=(72, 72)))
-    ran = process("run", "a", "-s", "pick:1", "-q")
+    ran = poolcli("run", "a", "-s", "pick:1", "-q")
     (line,) = ran.err.splitlines()
     assert ran.status == 0
     assert line.startswith("warning: a: EXIF")

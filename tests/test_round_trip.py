@@ -23,8 +23,8 @@ OPTIONS: dict[str, dict[str, Any]] = {"WEBP": {"lossless": True, "exact": True}}
 SIDE = 16
 """What icons have."""
 LEFT_OUT = {"EPS", "ICNS"}
-"""Ghostscript reads the one, where it is installed; of the other's many sizes the largest is read,
-which is never that of a picture so small."""
+"""The one is a program, which is refused; of the other's many sizes the largest is read, which is
+never that of so small a picture."""
 
 
 def made(mode: str) -> Image.Image:

@@ -134,7 +134,7 @@ def read(
     unread = int(len(entries) < count * form.entry.size)
     whole = len(entries) // form.entry.size * form.entry.size
     for tag, kind, number, held in form.entry.iter_unpack(entries[:whole]):
-        if tag in found or not wanted(tag):
+        if tag in found or not (number and wanted(tag)):
             continue
         length = number * _SIZES.get(kind, 0)
         at = form.place.unpack(held)[0] if length > len(held) else None

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import io
 import logging
-import re
-import struct
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,11 +19,10 @@ import numpy as np
 from PIL import Image, ImageSequence, PngImagePlugin, UnidentifiedImageError
 
 from poolcli.errors import InputError
-from poolcli.files import depth, exif, png, webp
+from poolcli.files import carried, depth, exif, png, webp
 from poolcli.files.depth import Deep
-from poolcli.files.exif import Exif
 from poolcli.files.formats import Encoding
-from poolcli.files.metadata import Metadata, sensible
+from poolcli.files.metadata import Metadata
 from poolcli.kernels.views import Array
 from poolcli.maps import Header
 
@@ -63,12 +60,9 @@ _TRANSPARENT: Final = {"L": "LA", "RGB": "RGBA", "I;16": "LA;16", "RGB;16": "RGB
 _DTYPES: Final = {"I": "int32", "F": "float32", "I;16": "uint16"} | dict.fromkeys(_DEEP, "uint16")
 _CHANNELS: Final = {"LA": 2, "RGB": 3, "RGBA": 4, "LA;16": 2, "RGB;16": 3, "RGBA;16": 4}
 _ANIMATED: Final = ("gif", "png", "tiff", "webp")
-_EXIF_MARK: Final = b"Exif\0\0"
-"""What stands before an EXIF block in a JPEG, and elsewhere may."""
 _JPEG: Final = b"\xff\xd8"
 """How a JPEG begins."""
 _LONGEST_COMMENT: Final = 2**16 - 1 - 2
-_SIDEWAYS: Final = (5, 6, 7, 8)
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -150,7 +144,7 @@ def _frames(image: Image.Image, stream: BinaryIO, facts: _Facts, turn: int) -> t
         still = False
     if len(frames) < facts.frames:
         raise InputError(f"truncated: it holds {len(frames)} of {facts.frames} frames")
-    timed = replace(facts.metadata, durations=tuple(durations), plays=_plays(image))
+    timed = replace(facts.metadata, durations=tuple(durations), plays=carried.plays(image))
     return np.stack(frames), replace(facts, metadata=timed)
 
 
@@ -176,7 +170,7 @@ def write(
     if name == "webp" and len(pictures) > 1:
         _write_animation(stream, pictures, durations, held)
         return
-    options = {**_ENCODERS[name], **_carried(held, name)}
+    options = {**_ENCODERS[name], **_options(held, name)}
     if len(pictures) > 1:
         options |= {"save_all": True, "append_images": pictures[1:]}
         # A picture without a duration is shown where animations are not.
@@ -190,7 +184,7 @@ def write(
     pictures[0].save(stream, **options)
     if name == "png" and durations:
         png.set_delays(stream, [each for each in durations if each is not None])
-    if name == "tiff" and (kept := _exif_for(held, name)).fields:
+    if name == "tiff" and (kept := carried.exif_for(held, name)).fields:
         # Pillow would change letters, and fails to compress a picture with EXIF's own directory.
         exif.append(stream, kept)
 
@@ -207,7 +201,7 @@ def _write_animation(
         still = io.BytesIO()
         picture.save(still, **_ENCODERS["webp"])
         stills.append(still.getvalue())
-    kept = _exif_for(held, "webp")
+    kept = carried.exif_for(held, "webp")
     joined = webp.animation(
         stills,
         pictures[0].size,
@@ -228,11 +222,11 @@ _ENCODERS: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-def _carried(held: Metadata, name: str) -> dict[str, Any]:
+def _options(held: Metadata, name: str) -> dict[str, Any]:
     """Return the options by which Pillow writes metadata in a format."""
     options: dict[str, Any] = {"icc_profile": held.icc, "dpi": held.dpi}
-    if name != "tiff" and (kept := _exif_for(held, name)).fields:
-        options["exif"] = _EXIF_MARK + kept.block()
+    if name != "tiff" and (kept := carried.exif_for(held, name)).fields:
+        options["exif"] = carried.EXIF_MARK + kept.block()
     if name == "png":
         options["loop"] = held.plays
         if held.software:
@@ -241,16 +235,6 @@ def _carried(held: Metadata, name: str) -> dict[str, Any]:
     if name == "jpg":
         options["comment"] = held.software.encode()[:_LONGEST_COMMENT]
     return {option: value for option, value in options.items() if value}
-
-
-def _exif_for(held: Metadata, name: str) -> Exif:
-    """Return the EXIF of a result, with what the format has no other place for."""
-    kept = exif.parse(io.BytesIO(held.exif)) if held.exif else Exif()
-    if held.software and name in ("tiff", "webp"):
-        kept = kept.with_software(held.software)
-    if held.dpi and name != "tiff" and (kept.fields or name == "webp"):
-        kept = kept.with_resolution(held.dpi)
-    return kept
 
 
 @contextmanager
@@ -280,7 +264,7 @@ def _open(stream: BinaryIO) -> Image.Image:
         return Image.open(stream)
     except UnidentifiedImageError:
         stream.seek(0)
-        before, mark, block = stream.read().partition(_EXIF_MARK)
+        before, mark, block = stream.read().partition(carried.EXIF_MARK)
         if not (mark and before.startswith(_JPEG)):
             raise
         # Where EXIF's resolution is broken, Pillow does not know the image any more.
@@ -300,95 +284,25 @@ def _facts(image: Image.Image, stream: BinaryIO, max_pixels: int) -> _Facts:
     mode = _PLAIN.get(image.mode) if deep is None else deep.mode
     if mode is None:
         raise InputError(f"Pillow's mode {image.mode} is not known")
-    clear = image.info.get("transparency")
-    if clear is not None and image.mode in ("1", "L", "P", "RGB", "I;16"):
+    clear = None
+    if image.mode in ("1", "L", "P", "RGB", "I;16"):
+        clear = image.info.get("transparency")
+    if clear is not None:
         mode = _TRANSPARENT[mode]
+    said = carried.read(image, stream)
     name = (image.format or "").lower()
-    said, warned = _exif(image, stream)
-    if depth.is_deep_avif(image, stream):
-        warned = (*warned, "10 or 12 bits a channel, of which Pillow reads 8")
-    # Pillow has turned a TIFF already, as its own tag says.
-    turned = said.orientation or _orientation_of_xmp(image)
-    orientation = 1 if name == "tiff" else turned
-    if orientation in _SIDEWAYS:
+    # A TIFF is turned by Pillow.
+    orientation = 1 if name == "tiff" else said.orientation
+    if orientation in carried.SIDEWAYS:
         width, height = height, width
     frames = getattr(image, "n_frames", 1) if name in _ANIMATED else 1
     shape = (*((frames,) if frames > 1 else ()), height, width)
     layout = "NHW" if frames > 1 else "HW"
     if mode in _CHANNELS:
         shape, layout = (*shape, _CHANNELS[mode]), layout + "C"
-    dpi = sensible(_dpi(image, said))
-    icc = image.info.get("icc_profile")
-    metadata = Metadata(
-        icc=icc if isinstance(icc, bytes) else None,
-        dpi=(dpi[1], dpi[0]) if dpi and turned in _SIDEWAYS else dpi,
-        exif=said.block() if said.fields else None,
-        warnings=warned,
-    )
     header = Header(shape, layout, _DTYPES.get(mode, "uint8"), name)
     clear = clear if mode in _DEEP else None
-    return _Facts(mode, frames, orientation, header, metadata, deep, clear)
-
-
-def _exif(image: Image.Image, stream: BinaryIO) -> tuple[Exif, tuple[str, ...]]:
-    """Return what EXIF says, and warnings of what can't be read of it."""
-    position = stream.tell()
-    try:
-        if image.format == "TIFF":
-            found = exif.parse(stream, is_file=True)
-        elif block := _exif_block(image, stream):
-            found = exif.parse(io.BytesIO(block))
-        else:
-            return Exif(), ()
-    except (ValueError, struct.error) as error:
-        return Exif(), (f"EXIF can't be read and is dropped: {error}",)
-    finally:
-        stream.seek(position)
-    if not found.unread:
-        return found, ()
-    return found, (f"EXIF: {found.unread:,} of its fields can't be read and are dropped",)
-
-
-def _exif_block(image: Image.Image, stream: BinaryIO) -> bytes:
-    """Return an image's EXIF as bytes, wherever it stands; none is empty."""
-    block = image.info.get("exif")
-    if image.format == "PNG" and not block:
-        # Pillow would decode the pixels to look behind them.
-        block = png.chunk_at_end(stream, b"eXIf")
-        text = image.info.get("Raw profile type exif")
-        if not block and isinstance(text, str):
-            # ImageMagick's way: a word, a length, and the bytes as hexadecimal digits.
-            block = bytes.fromhex("".join(text.split()[2:]))
-    found = block if isinstance(block, bytes) else b""
-    while found.startswith(_EXIF_MARK):
-        found = found.removeprefix(_EXIF_MARK)
-    return found
-
-
-def _orientation_of_xmp(image: Image.Image) -> int:
-    """Return the orientation that XMP says, as far as it stands before the pixels."""
-    packet = image.info.get("XML:com.adobe.xmp") or image.info.get("xmp") or ""
-    text = packet.decode("latin-1") if isinstance(packet, bytes) else str(packet)
-    found = re.search(r"tiff:Orientation(?:=\"|>)([1-8])", text)
-    return int(found[1]) if found else 1
-
-
-def _dpi(image: Image.Image, said: Exif) -> tuple[float, ...] | None:
-    """Return the resolution that a file says, where Pillow would invent one where it says none."""
-    invented = image.format == "TIFF" or (
-        image.format in ("JPEG", "MPO") and image.info.get("jfif_unit") not in (1, 2)
-    )
-    own = None if invented else image.info.get("dpi")
-    return own or said.resolution
-
-
-def _plays(image: Image.Image) -> int | None:
-    """Return how often frames are played, 0 for ever; None if nothing is said."""
-    loop = image.info.get("loop")
-    if image.format == "GIF":
-        # It says how often they are repeated, and nothing where they are not.
-        return 1 if loop is None else loop and loop + 1
-    return loop if isinstance(loop, int) else None
+    return _Facts(mode, frames, orientation, header, said.metadata, deep, clear)
 
 
 def _too_many(max_pixels: int) -> str:
