@@ -73,17 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     0 all done; 1 an input failed; 2 the command can't be carried out as typed; 130 interrupted;
     143 terminated.
     """
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if sys.stdout is None:
-        console.error("standard output is closed")
-        sys.exit(FAILED)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # A terminal that knows no × shows an escape instead of a traceback.
-            stream.reconfigure(errors="backslashreplace")
     try:
         _handle_signals(_stop)
-        status = _status(arguments)
+        status = _status(sys.argv[1:] if arguments is None else list(arguments))
         _flush_stderr()
     except _Stopped as stopped:
         _end_now(stopped.number)
@@ -91,6 +83,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _status(arguments: Sequence[str]) -> int:
+    if sys.stdout is None:
+        console.error("standard output is closed")
+        return FAILED
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that knows no × shows an escape instead of a traceback.
+            stream.reconfigure(errors="backslashreplace")
     try:
         status: int = poolcli.main(arguments, prog_name="poolcli", standalone_mode=False) or 0
         sys.stdout.flush()
