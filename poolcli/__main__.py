@@ -1,12 +1,12 @@
 """``python -m poolcli``, and where the command ``poolcli`` begins."""
 
-import signal
+import sys
 
-# The program sets up its own handlers once it is loaded; until then, Ctrl-C ends it without a word.
-if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-from poolcli.cli.main import main
+try:
+    from poolcli.cli.main import main
+except KeyboardInterrupt:
+    # Ctrl-C while the program loads: it has no handlers of its own yet.
+    sys.exit(130)
 
 if __name__ == "__main__":
     main()

@@ -77,10 +77,19 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     if arguments is None and not sys.warnoptions:
         # Of a broken input the error says enough; what Python or Pillow warn of stands beside it.
         warnings.simplefilter("ignore")
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        _handle_signals(_stop)
+        status = _status(sys.argv[1:] if arguments is None else list(arguments))
+        _flush_stderr()
+    except _Stopped as stopped:
+        _end_now(stopped.number)
+    sys.exit(status)
+
+
+def _status(arguments: Sequence[str]) -> int:
     if sys.stdout is None:
         console.error("standard output is closed")
-        sys.exit(FAILED)
+        return FAILED
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that knows no × shows an escape instead of a traceback.
@@ -89,16 +98,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         from poolcli.cli import shells
 
         shells.register()
-    try:
-        _handle_signals(_stop)
-        status = _status(arguments)
-        _flush_stderr()
-    except _Stopped as stopped:
-        _end_now(stopped.number)
-    sys.exit(status)
-
-
-def _status(arguments: Sequence[str]) -> int:
     try:
         status: int = poolcli.main(arguments, prog_name="poolcli", standalone_mode=False) or 0
         sys.stdout.flush()
