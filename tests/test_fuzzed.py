@@ -24,6 +24,7 @@ from poolcli.report.machine import plan_facts, to_json
 from poolcli.report.words import total
 from poolcli.stages import Chain, Stage
 from tests.conftest import Run, save
+from tests.fuzz_targets import sealed
 from tests.test_arrays import header_of, npy
 
 BEYOND_DECIMAL = "0x" + "f" * 5000
@@ -256,6 +257,16 @@ def test_a_later_frame_is_not_decoded_at_a_size_of_its_own(content: bytes, said:
     """Of which the header says nothing: memory is counted by the first one's."""
     assert images.read_header(io.BytesIO(content), MAX_PIXELS).shape[:3] == (2, 7, 9)
     with pytest.raises(InputError, match=said):
+        images.read_pixels(io.BytesIO(content), MAX_PIXELS)
+
+
+def test_an_animation_with_fewer_frames_than_it_promises_is_truncated() -> None:
+    stream = io.BytesIO()
+    first, second = (Image.new("L", (9, 7), shade) for shade in (0, 255))
+    first.save(stream, "PNG", save_all=True, append_images=[second])
+    content = sealed(stream.getvalue().replace(b"fdAT", b"fdAU"))
+    assert images.read_header(io.BytesIO(content), MAX_PIXELS).shape == (2, 7, 9)
+    with pytest.raises(InputError, match=r"^truncated: it promises 2 frames, it holds 1$"):
         images.read_pixels(io.BytesIO(content), MAX_PIXELS)
 
 

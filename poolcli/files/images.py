@@ -101,6 +101,10 @@ def read_pixels(stream: BinaryIO, max_pixels: int) -> Array:
                 # Before it is decoded: a few bytes may stand for any size.
                 raise InputError(f"frame {number} has another size than the first")
             frames.append(_pixels(frame, facts))
+        if len(frames) < facts.frames:
+            raise InputError(
+                f"truncated: it promises {facts.frames} frames, it holds {len(frames)}"
+            )
         return np.stack(frames)
 
 
