@@ -18,8 +18,9 @@ class _Axis:
     """
 
     size: int = 1
-    """The receptive field, and whole input pixels between neighbours, where nothing is enlarged."""
+    """The receptive field, where nothing is enlarged."""
     whole_jump: int = 1
+    """The jump, where nothing is enlarged; adaptive windows count as 1."""
     jump: float = 1
     is_even: bool = True
     """Whether all windows lie at equal distances."""
