@@ -270,16 +270,6 @@ def test_an_animation_with_fewer_frames_than_it_promises_is_truncated() -> None:
         images.read(io.BytesIO(content), MAX_PIXELS)
 
 
-def test_an_animation_with_fewer_frames_than_it_promises_is_truncated() -> None:
-    stream = io.BytesIO()
-    first, second = (Image.new("L", (9, 7), shade) for shade in (0, 255))
-    first.save(stream, "PNG", save_all=True, append_images=[second])
-    content = sealed(stream.getvalue().replace(b"fdAT", b"fdAU"))
-    assert images.read_header(io.BytesIO(content), MAX_PIXELS).shape == (2, 7, 9)
-    with pytest.raises(InputError, match=r"^truncated: it promises 2 frames, it holds 1$"):
-        images.read_pixels(io.BytesIO(content), MAX_PIXELS)
-
-
 @pytest.mark.filterwarnings("ignore")  # as the program ignores Pillow's
 @pytest.mark.usefixtures("pillows_limit")
 def test_the_limit_on_pixels_holds_however_far_it_is_passed() -> None:
