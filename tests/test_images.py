@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ from poolcli.files import images
 from poolcli.files.inputs import MAX_PIXELS
 from poolcli.maps import Header
 from tests.conftest import Run, colour, grey, pixels, save
-from tests.deep_files import tiff
+from tests.deep_files import chunk, tiff
 
 Array = npt.NDArray[Any]
 
@@ -426,3 +428,19 @@ def test_orientation_that_xmp_alone_says(form: str, options: dict[str, Any], tur
     expected = np.rot90(stored, -1) if turned else stored
     assert header.shape == expected.shape
     assert np.abs(array.astype(int) - expected).max() <= (3 if form == "JPEG" else 0)
+
+
+@pytest.mark.parametrize(("bits", "clear", "greys"), [(1, 1, 1), (2, 1, 3), (2, 3, 3), (4, 7, 15)])
+def test_the_clear_grey_of_few_bits_is_clear(bits: int, clear: int, greys: int) -> None:
+    """A PNG of one row: every grey there is."""
+    row = sum(grey << (bits * (greys - grey)) for grey in range(greys + 1))
+    packed = row.to_bytes(-(-bits * (greys + 1) // 8)) if bits > 1 else bytes([0b0100_0000])
+    content = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", greys + 1, 1, bits, 0, 0, 0, 0))
+        + chunk(b"tRNS", struct.pack(">H", clear))
+        + chunk(b"IDAT", zlib.compress(b"\0" + packed))
+        + chunk(b"IEND", b"")
+    )
+    expected = [[grey * 255 // greys, 0 if grey == clear else 255] for grey in range(greys + 1)]
+    assert both(content)[1].tolist() == [expected]

@@ -402,3 +402,23 @@ def test_the_input_is_not_changed() -> None:
     light.encode(decoded)
     assert decoded.tolist() == kept.tolist()
     assert array.tolist() == colour(channels=4).tolist()
+
+
+def test_what_rounding_leaves_of_no_alpha_is_none(poolcli: Run, here: Path) -> None:
+    """Of alpha that is the same in all rows, an edge filter down the columns leaves nothing."""
+    picture = np.random.default_rng(0).integers(0, 256, (24, 24, 4)).astype(np.uint8)
+    picture[..., 3] = np.arange(24, dtype=np.uint8) * 10
+    save(here / "a.png", picture)
+    ran = poolcli("run", "a.png", "-s", "avg:3,s=1", "-s", "conv:3,filter=sobel-y",
+                  "--premultiply", "-q", "--save", "last")  # fmt: skip
+    assert (ran.status, ran.err) == (0, "")
+    (result,) = (here / "pooled").iterdir()
+    assert not pixels(result).any()
+
+
+def test_a_window_that_cannot_be_seen_has_no_colour_by_any_mean(poolcli: Run, here: Path) -> None:
+    save(here / "a.png", np.tile(np.array([200, 100, 50, 0], np.uint8), (4, 4, 1)))
+    for spec in ("avg:2", "gem:2", "lp:2", "soft:2", "max:2", "median:2"):
+        assert poolcli("run", "a.png", "-s", spec, "--premultiply", "-q").status == 0
+    for result in (here / "pooled").iterdir():
+        assert not pixels(result).any(), result

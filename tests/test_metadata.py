@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ import pytest
 from PIL import Image, ImageCms
 
 from poolcli import __version__
+from poolcli.files import exif
+from poolcli.files.directories import Field
+from poolcli.files.exif import Exif
 from poolcli.files.metadata import Metadata, provenance, sensible
 from poolcli.stages import Stage
 from tests.conftest import Run, colour, grey, pixels, save
@@ -451,7 +455,55 @@ def test_metadata_is_read_without_decoding_again(
     assert len(decoded) == 1
 
 
-def test_what_a_format_has_no_room_for_is_said_once() -> None:
-    assert Metadata(exif=bytes(65_000)).loss("jpg") is None
-    assert Metadata(exif=bytes(65_001)).loss("jpg") is not None
-    assert Metadata(exif=bytes(65_001)).loss("png") is None
+def test_what_a_format_has_no_room_for_is_said() -> None:
+    assert not Metadata(exif=bytes(65_000)).losses("jpg")
+    assert "EXIF of 65,001 bytes" in Metadata(exif=bytes(65_001)).losses("jpg")[0]
+    assert not Metadata(exif=bytes(65_001)).losses("png")
+    profile = bytes(16) + b"RGB " + bytes(1 << 20)
+    assert "colour profile of 1,048,596 bytes" in Metadata(icc=profile).losses("png")[0]
+    assert Metadata(icc=profile).held_by("png", 3).icc is None
+    assert Metadata(icc=profile).held_by("jpg", 3).icc == profile
+    assert "maker note" in Metadata(exif=b"", has_note=True).losses("tiff")[0]
+
+
+@pytest.mark.parametrize("size", [1 << 19, (1 << 20) + 1])
+def test_a_large_profile_goes_on_only_where_it_is_read_again(
+    poolcli: Run, here: Path, size: int
+) -> None:
+    profile = bytes(16) + b"RGB " + bytes(size - 20)
+    Image.fromarray(colour()).save(here / "a.tif", icc_profile=profile)
+    ran = poolcli("run", "a.tif", "-s", "pick:1", "-q")
+    assert ran.status == 0
+    assert ("colour profile" in ran.err) == (size > 1 << 20)
+    with Image.open(here / "pooled/a.1-pick1x1.png") as result:
+        assert len(result.info.get("icc_profile", b"")) == (size if size <= 1 << 20 else 0)
+
+
+def test_a_field_that_promises_millions_of_numbers_is_not_read() -> None:
+    count = 3_000_000
+    entry = struct.pack("<HHII", 0x0112, 3, count, 26)
+    block = b"II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4) + struct.pack("<H", 6) * count
+    tracemalloc.start()
+    found = exif.parse(io.BytesIO(block))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (found.orientation, found.unread) == (None, 1)
+    assert peak < 1 << 20
+
+
+@pytest.mark.parametrize("place", [0, 4, 100])
+def test_a_maker_note_stays_where_it_is_or_is_dropped(poolcli: Run, here: Path, place: int) -> None:
+    note = b"MAKER" + bytes(range(40))
+    kept = Exif(fields={EXIF: {0x927C: Field(7, note, place)}})
+    found = exif.parse(io.BytesIO(kept.block()))
+    below = found.fields[EXIF]
+    assert isinstance(below, dict)
+    assert below[0x927C].values == note
+    assert below[0x927C].place == (place if place >= 8 else below[0x927C].place)
+    Image.fromarray(colour()).save(here / "a.jpg", exif=b"Exif\0\0" + kept.block())
+    ran = poolcli("run", "a.jpg", "-s", "max:2", "--format", "tiff", "-q")
+    assert "the camera's maker note is dropped" in ran.err
+    assert note not in (here / "pooled/a.1-max2x2.tiff").read_bytes()
+    ran = poolcli("run", "a.jpg", "-s", "max:2", "-q")
+    assert (ran.status, ran.err) == (0, "")
+    assert note in (here / "pooled/a.1-max2x2.png").read_bytes()

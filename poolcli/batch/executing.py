@@ -203,13 +203,14 @@ def _write(
     result: Result, array: Array, layout: str, target: _Writing
 ) -> Iterator[tuple[Path | None, str | None]]:
     encoding, stdout = target.options.encoding, target.stdout
-    warning = encoding.metadata.loss(result.format)
+    said = [*encoding.metadata.losses(result.format)]
     if result.format != "npy":
         from poolcli.files.pictures import draw
 
         if not formats.holds(result.format, array.shape, layout, array.dtype.name):
-            array, layout, warning = draw(array, layout, result.format)
-    if warning:
+            array, layout, drawn = draw(array, layout, result.format)
+            said += [drawn] if drawn else []
+    for warning in said:
         yield None, f"stage {result.step.index} ({result.step.stage}): {warning}"
     if result.path is None:
         assert stdout is not None, "the caller gives it where there is no path"  # noqa: S101 - narrows it

@@ -45,6 +45,7 @@ def read(image: Image.Image, stream: BinaryIO) -> Carried:
         icc=icc if isinstance(icc, bytes) else None,
         dpi=(dpi[1], dpi[0]) if dpi and orientation in SIDEWAYS else dpi,
         exif=said.block() if said.fields else None,
+        has_note=said.has_note,
         warnings=warnings,
     )
     return Carried(metadata, orientation)

@@ -104,8 +104,10 @@ def joined(upper: Array, lower: Array | None) -> Array:
 def with_alpha(samples: Array, clear: int | tuple[int, ...]) -> Array:
     """Return grey or colours of 16 bits with an alpha channel, by which one of them is clear."""
     colours = samples[..., np.newaxis] if isinstance(clear, int) else samples
-    alpha = np.where((colours == clear).all(-1, keepdims=True), 0, _OPAQUE)
-    return np.concatenate([colours, alpha.astype(np.uint16)], axis=-1)
+    whole = np.full((*colours.shape[:-1], colours.shape[-1] + 1), _OPAQUE, np.uint16)
+    whole[..., :-1] = colours
+    whole[..., -1][(colours == clear).all(-1)] = 0
+    return whole
 
 
 def is_deep_avif(image: Image.Image, stream: BinaryIO) -> bool:

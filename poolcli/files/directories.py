@@ -20,16 +20,20 @@ RATIONAL: Final = 5
 LONG8: Final = 16
 
 _NUMBERS: Final = (
-    {3: "H", 4: "I", 5: "II", 6: "b", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d", 13: "I"}
+    {3: "H", 4: "I", 5: "I", 6: "b", 8: "h", 9: "i", 10: "i", 11: "f", 12: "d", 13: "I"}
 ) | {16: "Q", 17: "q", 18: "Q"}
 """Types whose values are numbers, each as the module struct writes it."""
-_SIZES: Final = {kind: struct.calcsize(f"<{code}") for kind, code in _NUMBERS.items()} | {
-    **dict.fromkeys((1, ASCII, 7, 129), 1)
-}
+_PARTS: Final = {RATIONAL: 2, 10: 2}
+"""Numbers of a value, where it is a fraction."""
+_SIZES: Final = {
+    kind: struct.calcsize(f"<{_PARTS.get(kind, 1)}{code}") for kind, code in _NUMBERS.items()
+} | dict.fromkeys((1, ASCII, 7, 129), 1)
 """Bytes of a value of each type."""
 _HEAD: Final = 8
 """Bytes before anything else in a file, at least."""
 _MOST_FIELDS: Final = 1 << 16
+_LONGEST: Final = 1 << 20
+"""Bytes of a field; no longer one is worth carrying, and each takes some times as many to read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ class Field:
 
     @property
     def _code(self) -> str:
-        return _NUMBERS.get(self.kind, "B") * self.count
+        return f"{self.count * _PARTS.get(self.kind, 1)}{_NUMBERS.get(self.kind, 'B')}"
 
 
 Directory = Mapping[int, "Field | Directory"]
@@ -140,7 +144,8 @@ def read(
         at = form.place.unpack(held)[0] if length > len(held) else None
         # All fields together hold no more than the file, or one value could be read very often.
         left -= length
-        if not length or left < 0 or (at is not None and at + length > end):
+        beyond = at is not None and at + length > end
+        if not 0 < length <= _LONGEST or left < 0 or beyond:
             unread += 1
             continue
         if at is not None:
@@ -190,10 +195,16 @@ def write(
     following
         The place of the next picture's directory; 0 for none.
     """
-    pinned = [(each.place, len(each.values)) for each in _below(fields) if each.place is not None]
-    paper = _Paper(form, base, sorted((place, place + size) for place, size in pinned), base)
+    pinned = [(each.place, len(each.values)) for each in _below(fields) if _is_pinned(each, base)]
+    taken = sorted((place, place + size) for place, size in pinned if place is not None)
+    paper = _Paper(form, base, taken, base)
     place = paper.directory(fields, entries or {}, following)
     return bytes(paper.content), place
+
+
+def _is_pinned(each: Field, base: int) -> bool:
+    """Whether a field keeps its place, which lies behind what begins the file."""
+    return each.place is not None and each.place >= base
 
 
 def _below(fields: Directory) -> Iterator[Field]:
@@ -226,7 +237,8 @@ class _Paper:
                 continue
             held = each.values
             if len(held) > form.place.size:
-                at = self.room(len(held)) if each.place is None else each.place
+                pinned = each.place if _is_pinned(each, self.base) else None
+                at = self.room(len(held)) if pinned is None else pinned
                 self.put(at, held)
                 held = form.place.pack(at)
             written[tag] = form.entry.pack(tag, each.kind, each.count, held)

@@ -8,6 +8,7 @@ DC-008), section 4.6.
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import BinaryIO, Final
@@ -84,6 +85,20 @@ class Exif:
         """Return the fields in an order of bytes, to stand anywhere."""
         return _turned(self.fields, self.order, order)
 
+    @property
+    def has_note(self) -> bool:
+        """Whether it has a maker note, which no TIFF file can take over."""
+        below = self.fields.get(EXIF)
+        return isinstance(below, Mapping) and _MAKER_NOTE in below
+
+    def without_note(self) -> Exif:
+        """Return it without a maker note."""
+        below = self.fields.get(EXIF)
+        if not isinstance(below, Mapping):
+            return self
+        kept = {tag: each for tag, each in below.items() if tag != _MAKER_NOTE}
+        return replace(self, fields={**self.fields, EXIF: kept})
+
     def block(self) -> bytes:
         """Return it as an EXIF block; equal for equal fields."""
         form = Form(self.order)
@@ -142,7 +157,10 @@ class _Reader:
                 whole |= {name: deeper} if deeper else {}
             elif each.kind in _OF_BIG_FILES:
                 self.unread += 1
-            elif name == _MAKER_NOTE and not self.is_file:
+            elif name == _MAKER_NOTE and self.is_file:
+                # It counts places from the file's beginning, and would be wrong in any other.
+                self.unread += 1
+            elif name == _MAKER_NOTE:
                 # It counts places from the block's beginning, so it has to stay where it is.
                 whole[name] = each
             else:
@@ -193,4 +211,4 @@ def _turned(fields: Directory, order: Order, target: Order) -> Directory:
 def append(stream: BinaryIO, kept: Exif) -> None:
     """Add fields to the first picture of a TIFF file."""
     form, _ = directories.read_head(stream)
-    directories.amend(stream, kept.turned(form.order))
+    directories.amend(stream, kept.without_note().turned(form.order))

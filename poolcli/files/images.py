@@ -286,6 +286,7 @@ def _facts(image: Image.Image, stream: BinaryIO, max_pixels: int) -> _Facts:
         raise InputError(f"Pillow's mode {image.mode} is not known")
     clear = None
     if image.mode in ("1", "L", "P", "RGB", "I;16"):
+        _stretch_clear(image)
         clear = image.info.get("transparency")
     if clear is not None:
         mode = _TRANSPARENT[mode]
@@ -303,6 +304,17 @@ def _facts(image: Image.Image, stream: BinaryIO, max_pixels: int) -> _Facts:
     header = Header(shape, layout, _DTYPES.get(mode, "uint8"), name)
     clear = clear if mode in _DEEP else None
     return _Facts(mode, frames, orientation, header, said.metadata, deep, clear)
+
+
+def _stretch_clear(image: Image.Image) -> None:
+    """Set the clear grey of few bits to what Pillow makes of such greys, which it leaves undone."""
+    clear = image.info.get("transparency")
+    tiles = getattr(image, "tile", ())
+    if image.format != "PNG" or not isinstance(clear, int) or not tiles:
+        return
+    greys = {"1": 1, "L;2": 3, "L;4": 15}.get(str(tiles[0].args), 0)
+    if 0 < clear <= greys:
+        image.info["transparency"] = clear * 255 // greys
 
 
 def _too_many(max_pixels: int) -> str:

@@ -25,6 +25,9 @@ _INCH: Final = 0.0254
 _MOST_DOTS: Final = 2**31 - 1
 """A metre: PNG holds no more."""
 _MOST_DOTS_OF_JPEG: Final = 2**16 - 1
+_LARGEST: Final = 2**32
+_LONGEST_PROFILES: Final = {"png": 1 << 20, "jpg": 255 * 65_519}
+"""Bytes of a profile: longer ones Pillow does not read again."""
 _LONGEST_OF_JPEG: Final = 65_000
 """Bytes of EXIF that fit one of its segments, with what opens it, and a resolution."""
 
@@ -42,6 +45,8 @@ class Metadata:
     """Dots an inch, across and down."""
     exif: bytes | None = None
     """An EXIF block without orientation, which has been applied; see :mod:`poolcli.files.exif`."""
+    has_note: bool = False
+    """Whether a maker note is in it."""
     durations: tuple[float | None, ...] = ()
     """Milliseconds that each frame is shown; None for one that stands in for all the others."""
     plays: int | None = None
@@ -57,20 +62,29 @@ class Metadata:
         >>> Metadata(icc=b"\0" * 16 + b"RGB ").held_by("png", 1).icc is None
         True
         """
-        icc = self.icc if self.icc and self.icc[_SPACE] == _SPACES.get(channels) else None
+        fits = self.icc and self.icc[_SPACE] == _SPACES.get(channels) and not self._too_long(name)
+        icc = self.icc if fits else None
         if name != "jpg":
             return replace(self, icc=icc)
         whole = self.dpi and all(1 <= round(dots) <= _MOST_DOTS_OF_JPEG for dots in self.dpi)
-        exif = None if self.loss(name) else self.exif
+        exif = self.exif if len(self.exif or b"") <= _LONGEST_OF_JPEG else None
         return replace(self, icc=icc, dpi=self.dpi if whole else None, exif=exif)
 
-    def loss(self, name: str) -> str | None:
+    def _too_long(self, name: str) -> bool:
+        return len(self.icc or b"") > _LONGEST_PROFILES.get(name, _LARGEST)
+
+    def losses(self, name: str) -> tuple[str, ...]:
         """Say what a result of a format has no room for, though the format holds such."""
-        if name != "jpg" or self.exif is None or len(self.exif) <= _LONGEST_OF_JPEG:
-            return None
-        return (
-            f"EXIF of {len(self.exif):,} bytes is dropped: JPEG has room for {_LONGEST_OF_JPEG:,}"
-        )
+        said = []
+        if self._too_long(name):
+            room = f"{name} has room for {_LONGEST_PROFILES[name]:,}"
+            said.append(f"a colour profile of {len(self.icc or b''):,} bytes is dropped: {room}")
+        if name == "jpg" and len(self.exif or b"") > _LONGEST_OF_JPEG:
+            room = f"JPEG has room for {_LONGEST_OF_JPEG:,}"
+            said.append(f"EXIF of {len(self.exif or b''):,} bytes is dropped: {room}")
+        if name == "tiff" and self.has_note:
+            said.append("the camera's maker note is dropped: a TIFF would not have it in its place")
+        return tuple(said)
 
 
 def sensible(dpi: tuple[float, ...] | None) -> Resolution | None:

@@ -22,6 +22,9 @@ _DARK: Final = 0.04045
 """Up to here the curve is a line. The standard rounds the other end of it, and so parts the two
 directions by 2e-8; here one undoes the other."""
 
+_CLEAR: Final = 1e-5
+"""Alpha as small as this is what rounding left of none, or gem's epsilon."""
+
 
 @dataclass(frozen=True, slots=True)
 class Light:
@@ -62,7 +65,8 @@ class Light:
         colours = encoded[..., :-1] if self.alpha else encoded
         if self.alpha and self.premultiply:
             alpha = encoded[..., -1:] / self.white
-            clear = np.broadcast_to((alpha == 0) | np.isinf(alpha), colours.shape)
+            clear = (np.abs(encoded[..., -1:]) <= _CLEAR) | np.isinf(alpha)
+            clear = np.broadcast_to(clear, colours.shape)
             np.divide(colours, alpha, out=colours, where=~clear)
             colours[clear] = 0
         if self.linear:
