@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from poolcli.errors import PlanError, WindowError
 from poolcli.layouts import spatial_axes
 from poolcli.operations import FLAT_FILTERS
+from poolcli.placing import adaptive, enlarged, fractional, same, sliding
 from poolcli.sizes import Sizes, collapsed, join_sizes, on_axis
 from poolcli.stages import Stage
-from poolcli.windows import Window, adaptive, enlarged, fractional, same, sliding
+from poolcli.windows import Window
 
 Shape = tuple[int, ...]
 

@@ -12,15 +12,10 @@ from hypothesis import strategies as st
 
 from poolcli import engine
 from poolcli.blocks import Band, Frame, bands, frame_of
+from poolcli.placing import adaptive, enlarged, fractional, sliding
+from poolcli.placing import same as same_padded
 from poolcli.plan import Step, plan
-from poolcli.windows import (
-    Window,
-    adaptive,
-    enlarged,
-    fractional,
-    sliding,
-)
-from poolcli.windows import same as same_padded
+from poolcli.windows import Window
 from tests.chains import Drawn, drawn_chain
 
 SPECS = ["max:2", "avg:3,stride=1,pad=1", "sum:global", "max,out=3", "relu", "up:2", "median:2"]

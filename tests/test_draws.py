@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from poolcli import PoolError, SpecError, WindowError, plan, pool, pool_with_indices
 from poolcli.kernels import views
 from poolcli.kernels.draws import uniform, window_samples
-from poolcli.windows import Fractional, fractional
+from poolcli.placing import fractional
+from poolcli.windows import Fractional
 from tests import oracle
 from tests.cases import placing_draws
 from tests.oracle import Lay, walk

@@ -13,8 +13,8 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from poolcli import PlanError, plan, pool
+from poolcli.placing import enlarged
 from poolcli.plan import Costs
-from poolcli.windows import enlarged
 from tests import oracle, oracle_maps
 from tests.cases import FLOATS, INTEGERS, assert_near, real_dtype
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from poolcli.errors import WindowError
 from poolcli.kernels import folding
 from poolcli.kernels.folding import accumulate, fold
-from poolcli.windows import Window, adaptive, sliding
+from poolcli.placing import adaptive, sliding
+from poolcli.windows import Window
 from tests.chains import Dice
 
 Array = NDArray[Any]

@@ -188,6 +188,7 @@ def test_imports_run_one_way(path: Path) -> None:
 PURE = [
     "errors",
     "windows",
+    "placing",
     "operations",
     "stages",
     "specs",

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from poolcli.errors import SpecError
 from poolcli.operations import FILTERS, FLAT_FILTERS, OPERATIONS, Operation
+from poolcli.placing import adaptive, same, sliding
 from poolcli.sizes import join_pads, join_sizes, on_axis
 from poolcli.stages import PAD_MODES, Chain, Stage, quote
-from poolcli.windows import adaptive, same, sliding
 
 WINDOW_OPS = sorted(name for name, facts in OPERATIONS.items() if facts.family == "windows")
 

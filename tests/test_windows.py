@@ -5,16 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poolcli.errors import PoolError, WindowError
-from poolcli.windows import (
-    Adaptive,
-    Sliding,
-    Window,
-    adaptive,
-    enlarged,
-    same,
-    sliding,
-    undone,
-)
+from poolcli.placing import adaptive, enlarged, same, sliding
+from poolcli.windows import Adaptive, Sliding, Window, undone
 from tests.oracle import Lay, Walked, walk
 
 LENGTHS = st.integers(1, 24)

@@ -41,7 +41,7 @@ _SEPARABLE: Final[dict[str, Callable[[int], Array]]] = {
 def filtered(view: View, name: str) -> Array:
     """Correlate every channel with a built-in filter.
 
-    >>> from poolcli.windows import sliding
+    >>> from poolcli.placing import sliding
     >>> row = View(np.array([[0.0, 9.0, 0.0]]), (1,), (sliding(3, 3, 1, begin=1, end=1),))
     >>> filtered(row, "box")
     array([[3., 3., 3.]])

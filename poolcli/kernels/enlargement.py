@@ -14,7 +14,7 @@ from poolcli.windows import Enlarged, Part, Window
 def repeated(array: Array, axes: Sequence[int], windows: Sequence[Window]) -> Array:
     """Enlarge by repeating elements.
 
-    >>> from poolcli.windows import enlarged
+    >>> from poolcli.placing import enlarged
     >>> repeated(np.array([1, 2]), (0,), (enlarged(2, 2, linear=False),))
     array([1, 1, 2, 2])
     """

@@ -74,7 +74,7 @@ def fold(  # noqa: PLR0913 - an array, where windows lie on it, what is done in 
 
     Examples
     --------
-    >>> from poolcli.windows import sliding
+    >>> from poolcli.placing import sliding
     >>> fold(np.array([[1, 5, 2, 4]]), (1,), (sliding(4, 3, 1),), np.maximum, 0)
     array([[5, 5]])
     """
