@@ -417,6 +417,7 @@ class Undone(Window):
 
     What an unpooling's elements depend on: any of these windows may have found its maximum there.
 
+    >>> from poolcli.placing import sliding
     >>> window = undone(sliding(5, 3, 2, begin=1, end=1))
     >>> [list(window.positions(i)) for i in range(5)]
     [[0], [0, 1], [1], [1, 2], [2]]
