@@ -130,8 +130,13 @@ def _end_now(number: int, _frame: FrameType | None = None) -> NoReturn:
         atomic.remove_open()
     # Nobody may be reading what is said: that is waited for but a moment.
     saying = Thread(target=_say_last, args=(number,), daemon=True)
-    with suppress(RuntimeError):
+    try:
         saying.start()
+    except RuntimeError:
+        # Python 3.12 begins no thread any more while it ends; an alarm, too, ends the process.
+        signal.setitimer(signal.ITIMER_REAL, _PATIENCE)
+        _say_last(number)
+    else:
         saying.join(_PATIENCE)
     os._exit(128 + number)
 
