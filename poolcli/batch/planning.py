@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Final
@@ -51,10 +51,7 @@ def prepare(
             raise UsageError(f"stage {index} ({stage}): without weights it can only be planned")
     planner = _Planner(chain, options, wanted, earlier)
     prepared = [planner.prepared(source) for source in sources]
-    sharing = {key for source in sources for key in _name_keys(source, options)}
-    rivals = [
-        planner.prepared(source) for source in others if sharing & _name_keys(source, options)
-    ]
+    rivals = [planner.prepared(source) for source in _rivals(sources, others, options)]
     inputs = [source.path for source in (*sources, *others) if source.path]
     inputs += [Path(path) for stage in chain for path in stage.files]
     if options.output is not None:
@@ -73,6 +70,14 @@ _MENDS: Final = {
     True: "no record says that it was made of this input: give --force, or another --output",
 }
 """What helps where a result exists, without ``--resume`` and with it."""
+
+
+def _rivals(
+    sources: Sequence[Source], others: Sequence[Source], options: Options
+) -> Iterator[Source]:
+    """Yield those of the others whose results might have the names of these inputs'."""
+    keys = {key for source in sources if others for key in _name_keys(source, options)}
+    yield from (source for source in others if keys & _name_keys(source, options))
 
 
 def _name_keys(source: Source, options: Options) -> set[tuple[str, str]]:
