@@ -23,6 +23,8 @@ Shape = tuple[int, ...]
 BLOCK: Final = 1 << 21
 """Bytes of input or output worked on at once: large beside Python's own cost per call, and small
 enough to stay in the caches."""
+GATHERED: Final = 1 << 17
+"""Elements of windows that a thread gathers at once, where these are reduced together."""
 LONGEST: Final = 64
 """Sliding windows of up to so many positions are folded all at once, others one by one."""
 

@@ -24,7 +24,8 @@ from poolcli import engine
 from poolcli.blocks import Band, Frame, needed_inputs, tile_of
 from poolcli.errors import RangeError
 from poolcli.kernels.casts import Losses, Quotient
-from poolcli.kernels.folding import CHUNK, accumulate, fold
+from poolcli.kernels.folding import fold
+from poolcli.kernels.long_windows import CHUNK, accumulate
 from poolcli.kernels.reducers import REDUCERS
 from poolcli.kernels.views import Array, View, along
 from poolcli.memory import Streaming, is_running

@@ -9,8 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from poolcli.errors import WindowError
-from poolcli.kernels import folding
-from poolcli.kernels.folding import accumulate, fold
+from poolcli.kernels import long_windows
+from poolcli.kernels.folding import fold
+from poolcli.kernels.long_windows import accumulate
 from poolcli.placing import adaptive, sliding
 from poolcli.windows import Window
 from tests.chains import Dice
@@ -216,7 +217,7 @@ def test_the_input_is_never_changed_nor_its_memory_given_away(
 def test_a_window_in_parts_of_whole_chunks_has_the_bits_of_one_at_once(
     monkeypatch: pytest.MonkeyPatch, outer: int, inner: int, chunks: int, dtype: str
 ) -> None:
-    monkeypatch.setattr(folding, "CHUNK", 64)
+    monkeypatch.setattr(long_windows, "CHUNK", 64)
     rows = uneven(outer, 64 * 11 + 17, inner)
     at_once = accumulate(None, rows, np.add, np.dtype(dtype))
     assert at_once.dtype == dtype
@@ -236,5 +237,5 @@ def test_rows_widened_a_few_at_a_time_are_summed_in_one_order(
     rows = uneven(1, 500, 9)
     at_once = accumulate(None, rows, np.add, np.dtype(np.float32))
     for limit in (1, 50, 1000):
-        monkeypatch.setattr(folding, "_ROWS", limit)
+        monkeypatch.setattr(long_windows, "_ROWS", limit)
         assert accumulate(None, rows, np.add, np.dtype(np.float32)).tobytes() == at_once.tobytes()

@@ -15,7 +15,7 @@ from poolcli import batch, engine, memory, streaming
 from poolcli.blocks import Band, Frame
 from poolcli.errors import PlanError
 from poolcli.files.inputs import Source
-from poolcli.kernels import folding
+from poolcli.kernels import long_windows
 from poolcli.kernels.views import along
 from poolcli.memory import Streaming, _frames
 from poolcli.plan import Step, plan
@@ -76,7 +76,7 @@ def compare_with_the_whole(drawn: Drawn, dice: Dice) -> None:
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make rows of one element be summed in chunks that maps this small have several of."""
-    monkeypatch.setattr(folding, "CHUNK", 16)
+    monkeypatch.setattr(long_windows, "CHUNK", 16)
     monkeypatch.setattr(streaming, "CHUNK", 16)
 
 

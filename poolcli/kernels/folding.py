@@ -23,15 +23,11 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import DTypeLike, NDArray
 
 from poolcli.blocks import LONGEST
+from poolcli.kernels.long_windows import fold_long
 from poolcli.windows import Sliding, Window
 
 Array = NDArray[Any]
 
-CHUNK: Final = 1 << 16
-"""Elements of a single row that are summed pairwise; longer windows add the sums of such chunks."""
-
-_ROWS: Final = 1 << 17
-"""Elements that are widened at once, where windows are combined one by one."""
 _WIDER: Final[dict[int, tuple[Any, Any]]] = (
     {1: (np.uint16, np.uint8), 2: (np.uint32, np.uint16), 4: (np.uint64, np.uint32)}
     if sys.byteorder == "little"
@@ -54,6 +50,7 @@ def fold(  # noqa: PLR0913 - an array, where windows lie on it, what is done in 
     *,
     dtype: DTypeLike | None = None,
     out: Array | None = None,
+    alone: Sequence[bool] | None = None,
 ) -> Array:
     """Combine every window's elements; a window of padding alone gives ``identity``.
 
@@ -71,6 +68,9 @@ def fold(  # noqa: PLR0913 - an array, where windows lie on it, what is done in 
         To combine in, the array's own by default.
     out
         Where the result may be put; used if it has that dtype and windows act by sliding.
+    alone
+        For each of the axes, whether a row along it is one element of the whole map, of which the
+        array may be a part: the order of a long sum depends on that. By default the array is whole.
 
     Examples
     --------
@@ -80,12 +80,14 @@ def fold(  # noqa: PLR0913 - an array, where windows lie on it, what is done in 
     """
     wide = array.dtype if dtype is None else np.dtype(dtype)
     short: list[tuple[int, Sliding]] = []
-    for axis, window in zip(axes, windows, strict=True):
-        if isinstance(window, Sliding) and window.size <= LONGEST:
-            if not window.is_identity:
-                short.append((axis, window))
-        elif not window.is_identity:
-            array = _fold_by_output(array, (axis, window), combine, identity, wide)
+    for place, (axis, window) in enumerate(zip(axes, windows, strict=True)):
+        if window.is_identity:
+            continue
+        if isinstance(window, Sliding) and _is_shifted(window, combine):
+            short.append((axis, window))
+        else:
+            one = prod(array.shape[axis + 1 :]) == 1 if alone is None else alone[place]
+            array = fold_long(array, (axis, window), combine, identity, wide, alone=one)
     if array.dtype != wide:
         array = array.astype(wide)
     if not short:
@@ -97,6 +99,18 @@ def fold(  # noqa: PLR0913 - an array, where windows lie on it, what is done in 
     for axis, window, used in scheme.apart:
         array = _fold_apart(array, axis, window, used, combine)
     return _fold_by_shifts(array, scheme, combine, out)
+
+
+def _is_shifted(window: Sliding, combine: np.ufunc) -> bool:
+    """Whether windows are combined by shifts, all at once: short ones, and long ones that overlap.
+
+    The order of a long sum is that of its elements, so that it may come in parts; a maximum has
+    none. Passes are made over whole axes, and worth it where windows share most of their elements.
+    """
+    if window.size <= LONGEST:
+        return True
+    passes = window.size.bit_length() * ((window.output - 1) * window.step + window.extent)
+    return combine is not np.add and passes < window.output * window.size
 
 
 class _Scratch(threading.local):
@@ -406,57 +420,3 @@ def copy_strided(source: Array, taken: tuple[slice, ...], out: Array | None = No
     else:
         np.copyto(out, part)
     return out
-
-
-def _fold_by_output(
-    array: Array,
-    on: tuple[int, Window],
-    combine: np.ufunc,
-    identity: float,
-    dtype: np.dtype[Any],
-) -> Array:
-    """Combine one window after the other: few windows, or windows of varying sizes."""
-    axis, window = on
-    before, after = array.shape[:axis], array.shape[axis + 1 :]
-    rows = array.reshape(prod(before), window.length, prod(after))
-    result = np.empty((rows.shape[0], window.output, rows.shape[2]), dtype)
-    for index in range(window.output):
-        present = window.present(index)
-        if present:
-            part = rows[:, present.start : present[-1] + 1 : present.step]
-            result[:, index] = accumulate(None, part, combine, dtype)
-        else:
-            result[:, index] = identity
-    return result.reshape(*before, window.output, *after)
-
-
-def accumulate(total: Array | None, rows: Array, combine: np.ufunc, dtype: np.dtype[Any]) -> Array:
-    """Combine rows (outer, rows, inner), one after the other, with a total (outer, inner) so far.
-
-    Rows of one element are combined in chunks of :data:`CHUNK`. A window may come in parts, and
-    gives the same bits, if all parts but the last hold a whole number of chunks.
-    """
-    outer, count, inner = rows.shape
-    if inner == 1:
-        for start in range(0, count, CHUNK):
-            chunk = np.ascontiguousarray(rows[:, start : start + CHUNK, 0]).astype(
-                dtype, copy=False
-            )
-            part = combine.reduce(chunk, axis=1)[:, None]
-            total = part if total is None else combine(total, part)
-        assert total is not None, "a window has elements"  # noqa: S101
-        return total
-    height = max(1, _ROWS // max(1, outer * inner))
-    for start in range(0, count, height):
-        part = rows[:, start : start + height]
-        if total is None and part.dtype == dtype:
-            total = combine.reduce(part, axis=1)
-            continue
-        first = 0 if total is None else 1
-        stacked = np.empty((outer, first + part.shape[1], inner), dtype)
-        if total is not None:
-            stacked[:, 0] = total
-        stacked[:, first:] = part
-        total = combine.reduce(stacked, axis=1)
-    assert total is not None, "a window has elements"  # noqa: S101
-    return total

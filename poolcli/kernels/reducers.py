@@ -21,7 +21,7 @@ from poolcli.kernels.casts import Quotient
 from poolcli.kernels.networks import most_frequent, ranked
 from poolcli.kernels.views import Array, View, count_present
 from poolcli.stages import Stage
-from poolcli.windows import Window
+from poolcli.windows import Sliding, Window
 
 
 def _maximum(view: View, _stage: Stage) -> Array:
@@ -183,7 +183,7 @@ def _stochastic(view: View, _stage: Stage) -> Array:
     return view.reduce_with(_drawn, view.array.dtype)
 
 
-def _drawn(elements: Array, _places: Array, draws: Array | None) -> Array:
+def _drawn(elements: Array, _places: Array | None, draws: Array | None) -> Array:
     """Return of each window the element that its draw in [0, 1) falls on."""
     assert draws is not None, "the engine draws for operations with a seed"  # noqa: S101
     peak = elements.max(axis=-1, keepdims=True)
@@ -223,6 +223,9 @@ def _blur(view: View, _stage: Stage) -> Array:
 
 def _counted_weight(window: Window, index: int) -> float:
     """Weight of the positions that count: all but what ceil mode hangs over the padding."""
+    if not isinstance(window, Sliding):
+        # Windows of other kinds have no padding.
+        return 1.0
     weights = binomial(len(window.positions(index)))
     begin, end = window.padding
     inside = [-begin <= at < window.length + end for at in window.positions(index)]
@@ -253,11 +256,12 @@ def maximum_places(view: View) -> Array:
     NaN is the maximum wherever it stands. A window of padding alone has the index nearest to it.
     """
 
-    def first_place(elements: Array, places: Array, _draws: Array | None) -> Array:
+    def first_place(elements: Array, places: Array | None, _draws: Array | None) -> Array:
+        assert places is not None, "they are asked for"  # noqa: S101
         chosen = np.argmax(elements, axis=-1)[..., None]
         return np.take_along_axis(places, chosen, axis=-1)[..., 0]
 
-    return view.reduce_with(first_place, np.int64)
+    return view.reduce_with(first_place, np.int64, located=True)
 
 
 @lru_cache(maxsize=256)

@@ -17,14 +17,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from poolcli.blocks import is_short
+from poolcli.blocks import GATHERED
 from poolcli.kernels.folding import copy_strided, fold
+from poolcli.kernels.long_windows import by_size, intervals
 from poolcli.stages import Stage
 from poolcli.windows import Sliding, Window
 
 Array = NDArray[Any]
 
-_BLOCK: Final = 1 << 20
+_BLOCK: Final = GATHERED
 """Elements gathered at once, so that windows that overlap don't multiply the memory."""
 _MOST_AT_ONCE: Final = 64
 """Positions of windows whose first, second, … elements are reduced at once."""
@@ -39,7 +40,8 @@ class View:
     ``draws`` are random numbers, one for each window, for operations that need them. ``sources``
     tells, where the array is a part of a map, its first position along each axis; or, where padding
     holds values, of every element the position that it came from; ``lengths`` are those axes'
-    lengths in the map. ``target`` is where the result may be put.
+    lengths in the map. ``target`` is where the result may be put. ``alone`` says of each axis
+    whether a row along it is one element in the map; see :func:`poolcli.kernels.folding.fold`.
     """
 
     array: Array
@@ -49,6 +51,7 @@ class View:
     sources: tuple[Array | int, ...] | None = None
     lengths: tuple[int, ...] | None = None
     target: Array | None = None
+    alone: tuple[bool, ...] | None = None
 
     @property
     def is_running(self) -> bool:
@@ -85,7 +88,16 @@ class View:
         See :func:`poolcli.kernels.folding.fold`. The result is the array itself where no window
         acts, and ``out`` where that fits.
         """
-        return fold(self.array, self.axes, self.windows, combine, identity, dtype=dtype, out=out)
+        return fold(
+            self.array,
+            self.axes,
+            self.windows,
+            combine,
+            identity,
+            dtype=dtype,
+            out=out,
+            alone=self.alone,
+        )
 
     def weigh(self, weights_of: Callable[[int], Array]) -> Array:
         """Sum every window's elements times weights, the product of those along each axis.
@@ -139,9 +151,11 @@ class View:
 
     def reduce_with(
         self,
-        reduce: Callable[[Array, Array, Array | None], Array],
+        reduce: Callable[[Array, Array | None, Array | None], Array],
         dtype: DTypeLike,
         at_once: Callable[[list[Array]], Array] | None = None,
+        *,
+        located: bool = False,
     ) -> Array:
         """Reduce each window's elements, given their places and draws.
 
@@ -151,12 +165,14 @@ class View:
         Parameters
         ----------
         reduce
-            Takes the elements (…, k), their flat indices over the windowed axes (…, k), and the
-            draws of their windows (…) if there are any; returns (…).
+            Takes the elements (…, k), their flat indices over the windowed axes (…, k) if they are
+            ``located``, and the draws of their windows (…) if there are any; returns (…).
         dtype
             Of the result.
         at_once
             See :meth:`reduce`.
+        located
+            Whether the elements' places are needed.
         """
         planes = as_planes(self.array, self.axes)
         drawn = None if self.draws is None else as_planes(self.draws, self.axes)
@@ -168,8 +184,13 @@ class View:
                 result[chunk] = at_once(self._elements(planes, chunk))
         for outputs, positions in self._blocks(skip_whole=whole is not None):
             grid = tuple(map(len, outputs))
-            places = self._flat(positions).reshape(*grid, -1)
-            rows = max(1, _BLOCK // places.size)
+            size = (
+                prod(positions[0].shape)
+                if len(positions) == 1
+                else prod(np.broadcast_shapes(*(each.shape for each in positions)))
+            )
+            places = self._flat(positions).reshape(*grid, -1) if located else None
+            rows = max(1, _BLOCK // max(1, size))
             for start in range(0, len(planes), rows):
                 part = planes[start : start + rows]
                 where: tuple[slice | Array, ...] = (slice(None), *positions)
@@ -177,7 +198,8 @@ class View:
                 elements = np.ascontiguousarray(part[where].reshape(len(part), *grid, -1))
                 target = np.ix_(np.arange(start, start + len(part)), *outputs)
                 draws = None if drawn is None else drawn[target]
-                result[target] = reduce(elements, np.broadcast_to(places, elements.shape), draws)
+                where_of = None if places is None else np.broadcast_to(places, elements.shape)
+                result[target] = reduce(elements, where_of, draws)
         return from_planes(result, self.shape, self.axes)
 
     def _whole(self) -> tuple[range, ...] | None:
@@ -209,12 +231,7 @@ class View:
         for groups in product(*groups_of_axes):
             if skip_whole and all(map(is_, groups, insides)):
                 continue
-            sizes = [len(outputs) * len(offsets) for outputs, _, offsets in groups]
-            step = max(1, _BLOCK // max(1, prod(sizes[1:]) * len(groups[0][2])))
-            for start in range(0, len(groups[0][0]), step):
-                outputs, starts, offsets = groups[0]
-                part = slice(start, start + step)
-                block = [(outputs[part], starts[part], offsets), *groups[1:]]
+            for block in _cut(groups):
                 yield (
                     [outputs for outputs, _, _ in block],
                     tuple(
@@ -232,6 +249,25 @@ class View:
             at = index + source if isinstance(source, int) else source[index]
             flat = flat * length + at
         return flat
+
+
+_Group = tuple[Array, Array, Array]
+"""Windows along one axis: the outputs, where each begins, and how far from there its elements are."""
+
+
+def _cut(groups: Sequence[_Group]) -> Iterator[list[_Group]]:
+    """Cut windows, along all axes, into blocks of :data:`_BLOCK` elements, or of one window."""
+    left = max(1, _BLOCK // max(1, prod(len(offsets) for _, _, offsets in groups)))
+    parts: list[list[slice]] = []
+    for outputs, _, _ in reversed(groups):
+        step = min(len(outputs), left)
+        left = max(1, left // max(1, step))
+        parts.insert(0, [slice(at, at + step) for at in range(0, len(outputs), max(1, step))])
+    for block in product(*parts):
+        yield [
+            (outputs[part], starts[part], offsets)
+            for part, (outputs, starts, offsets) in zip(block, groups, strict=True)
+        ]
 
 
 def _chunks(planes: int, whole: tuple[range, ...], item: int) -> Iterator[tuple[slice, ...]]:
@@ -281,6 +317,9 @@ def _product(
 
 def _for_each(window: Window, measure: Callable[[Window, int], Any]) -> Array:
     """Return a measure of every window; those that hold no padding are alike."""
+    if not isinstance(window, Sliding) and measure in (Window.counted, count_present):
+        # They have no padding.
+        return intervals(window)[1]
     whole, edges = _whole_and_edges(window)
     each = np.empty(window.output, type(measure(window, 0)))
     if whole:
@@ -297,24 +336,22 @@ def _whole_and_edges(window: Window) -> tuple[range, list[int]]:
     return whole, [*range(whole.start), *range(whole.stop, window.output)]
 
 
-def _groups(window: Window) -> list[tuple[Array, Array, Array]]:
+def _groups(window: Window) -> list[_Group]:
     """Return outputs whose windows hold equally many elements, their starts, and the offsets.
 
     The elements of window i stand at start i + offsets. A window of padding alone is given the
     position nearest to it: an index must lie inside.
     """
+    starts, sizes = intervals(window)
     whole, edges = _whole_and_edges(window)
-    groups: dict[int, tuple[list[int], list[int]]] = {}
-    for index in edges:
-        present = window.present(index)
-        nearest = min(max(window.positions(index)[0], 0), window.length - 1)
-        outputs, starts = groups.setdefault(max(1, len(present)), ([], []))
-        outputs.append(index)
-        starts.append(present[0] if present else nearest)
-    found = [
-        (np.array(outputs), np.array(starts), np.arange(size) * window.dilation)
-        for size, (outputs, starts) in groups.items()
-    ]
+    found = []
+    for size, places in by_size(sizes[edges]):
+        outputs = np.asarray(edges)[places]
+        begins = starts[outputs]
+        if not size:
+            nearest = [window.positions(index)[0] for index in outputs.tolist()]
+            begins = np.clip(nearest, 0, window.length - 1)
+        found.append((outputs, begins, np.arange(max(1, size)) * window.dilation))
     if isinstance(window, Sliding) and whole:
         inside = np.arange(whole.start, whole.stop)
         offsets = np.arange(window.size) * window.spacing
@@ -346,19 +383,19 @@ def _weigh_axis(
 ) -> Array:
     """Sum windows along one axis with weights."""
     result = np.zeros_like(_empty_result(array, axis, window))
-    if isinstance(window, Sliding) and is_short(window):
+    if isinstance(window, Sliding):
         for tap, weight in enumerate(weights_of(window.size)):
             if weight:
                 target = result[along(axis, slice(*window.reach(tap)))]
                 target += array[along(axis, taken(window, tap))] * weight
         return result
-    for index in range(window.output):
-        positions = window.positions(index)
-        weights = weights_of(len(positions))
-        target = result[along(axis, slice(index, index + 1))]
-        for position, weight in zip(positions, weights, strict=True):
-            if weight and 0 <= position < window.length:
-                target += array[along(axis, slice(position, position + 1))] * weight
+    starts, sizes = intervals(window)
+    for size, outputs in by_size(sizes):
+        total = np.zeros_like(np.take(result, outputs, axis))
+        for tap, weight in enumerate(weights_of(size)):
+            if weight:
+                total += np.take(array, starts[outputs] + tap, axis) * weight
+        np.moveaxis(result, axis, 0)[outputs] = np.moveaxis(total, axis, 0)
     return result
 
 
