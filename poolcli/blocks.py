@@ -48,9 +48,28 @@ class Frame:
         """Return a map's shape in this frame."""
         return (prod(whole[: self.lead]), *whole[self.lead :])
 
+    def acting(self, step: Step) -> tuple[int, ...]:
+        """Return which of a step's windows act within a plane, by their places among its windows.
+
+        Others lie on axes of planes, where they change nothing.
+        """
+        return tuple(place for place, axis in enumerate(step.axes) if axis >= self.lead)
+
     def axes(self, step: Step) -> tuple[int, ...]:
         """Return the axes of an array in this frame that a step's windows lie on."""
-        return tuple(axis - self.lead + 1 for axis in step.axes)
+        return tuple(axis - self.lead + 1 for axis in step.axes if axis >= self.lead)
+
+    def lone(self, step: Step) -> tuple[bool, ...]:
+        """Return for each of these axes whether a row along it is one element of the map.
+
+        On that depends the order of a long sum, which therefore follows from the map alone, not
+        from how it is cut.
+        """
+        lengths = list(padded_shape(step))
+        for axis, window in zip(step.axes, step.windows, strict=True):
+            # Where layouts turn the axes around, windows on later ones are combined earlier.
+            lengths[axis] = max(lengths[axis], window.output)
+        return tuple(prod(lengths[axis + 1 :]) == 1 for axis in step.axes if axis >= self.lead)
 
     def window(self, step: Step) -> Window:
         """Return a step's window along the axis that is cut; a bare one where it has none."""
@@ -70,15 +89,28 @@ class Band:
     last: int
 
 
+def padded_shape(step: Step) -> Shape:
+    """Return the shape of a step's input with its padding, where that holds values of the map."""
+    lengths = list(step.input_shape)
+    if step.stage.pads_with_values:
+        for axis, window in zip(step.axes, step.windows, strict=True):
+            lengths[axis] += sum(window.padding)
+    return tuple(lengths)
+
+
 def acted_axes(step: Step) -> tuple[int, ...]:
     """Return the axes along which a step's outputs depend on more than one element.
 
-    A convolution with weights takes all channels together. Samples of fractional windows come a
-    row for each plane, so that such a step is done in one piece.
+    Axes on which windows are of one element are left out, if there are others. A convolution with
+    weights takes all channels together. Samples of fractional windows come a row for each plane, so
+    that such a step is done in one piece.
     """
     if step.stage.samples is not None:
         return tuple(range(len(step.shape)))
     axes = set(step.axes)
+    if step.stage.operation.family == "windows":
+        windows = zip(step.axes, step.windows, strict=True)
+        axes = {axis for axis, window in windows if not window.is_identity} or axes
     if step.stage.mixes_channels:
         axes.add(step.layout.index("C"))
     return tuple(sorted(axes))
@@ -90,7 +122,31 @@ def frame_of(step: Step) -> Frame:
     if not acted:
         last = max(len(step.shape) - 1, 0)
         return Frame(last, last)
-    return Frame(acted[0], min(step.axes))
+    lead = min(acted[0], *step.axes)
+    # Rows that are longer than a block are cut along the next axis.
+    cuts = [axis for axis in range(min(step.axes), len(step.shape)) if may_be_cut(step, axis)]
+    frames = [Frame(lead, cut) for cut in cuts]
+    narrow = (frame for frame in frames if row_size(step, frame) <= BLOCK // _WIDEST)
+    return next(narrow, frames[0])
+
+
+_WIDEST: Final = 8
+"""Bytes of the widest elements."""
+
+
+def may_be_cut(step: Step, axis: int) -> bool:
+    """Return whether a step may be cut along an axis.
+
+    A convolution with weights is cut along its first one alone: a product of matrices rounds
+    differently for another number of columns.
+    """
+    return not step.stage.mixes_channels or axis == min(step.axes)
+
+
+def row_size(step: Step, frame: Frame) -> int:
+    """Return how many elements of a plane lie at one position along the cut, padding included."""
+    lengths = padded_shape(step)
+    return prod(lengths[frame.lead :]) // max(1, lengths[frame.cut])
 
 
 _COLUMNS: Final = 2048
@@ -105,6 +161,15 @@ def tile_of(step: Step, frame: Frame) -> int:
     if not step.stage.mixes_channels:
         return 1
     return max(1, _COLUMNS // max(1, prod(step.shape[frame.cut + 1 :])))
+
+
+def outputs_at_once(step: Step, frame: Frame, planes: int, size: int) -> int:
+    """Return how many outputs along the cut take some ``size`` bytes; a whole number of tiles."""
+    item = max(ITEM_SIZES[step.carried], ITEM_SIZES[step.dtype])
+    lengths = step.shape[frame.lead :]
+    row = planes * prod(lengths) // max(1, step.shape[frame.cut]) * item
+    tile = tile_of(step, frame)
+    return max(1, size // max(1, row * tile)) * tile
 
 
 _SUMMED: Final = 2

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -25,15 +25,14 @@ from poolcli.blocks import (
     frame_of,
     needed_inputs,
     processors,
-    with_room,
 )
 from poolcli.errors import PlanError, RangeError, SpecError
 from poolcli.kernels import convolution, enlargement
 from poolcli.kernels.casts import Losses, Quotient, cast
 from poolcli.kernels.draws import uniform, window_samples
+from poolcli.kernels.padding import padded
 from poolcli.kernels.reducers import REDUCERS, maximum_places
 from poolcli.kernels.views import Array, View, along
-from poolcli.operations import PadMode
 from poolcli.plan import Plan, Step
 from poolcli.windows import Fractional, Window
 
@@ -85,10 +84,11 @@ def run(
         )
     array = np.ascontiguousarray(array).reshape(array.shape)
     places: dict[int, Array] = {}
+    undone = plan.undone
     for step in plan.steps:
         asked = saved is None or step.index in saved
         with said_of(step):
-            if step.index in plan.undone:
+            if step.index in undone:
                 places[step.index] = find_places(step, array, threads=threads)
             if step.undoes is not None:
                 found = places.pop(step.undoes)
@@ -257,6 +257,39 @@ def put(
     counted: bool,
 ) -> Losses:
     """Put what a reducer gave where it goes, in the carried and the saved dtype."""
+    losses = _put(step, result, carried, saved, counted=counted)
+    for array in (carried, saved):
+        if array is not None and array.dtype.kind == "f":
+            _settle(step, array)
+    return losses
+
+
+def _settle(step: Step, array: Array) -> None:
+    """Give zeros and NaN the one sign that no order of arithmetic decides, in place.
+
+    Of 0 and -0 the greater is whichever a processor's instruction takes, and so is a NaN's sign.
+    """
+    facts = step.stage.operation
+    if facts.compares or facts.family == "plain":
+        array += 0.0
+    if facts.name in _COPIES:
+        return
+    if np.isnan(np.add.reduce(array, axis=None)):
+        array[np.isnan(array)] = np.nan
+
+
+_COPIES: Final = ("pick", "up", "unpool")
+"""Operations that move elements and change none."""
+
+
+def _put(
+    step: Step,
+    result: Array | Quotient,
+    carried: Array | None,
+    saved: Array | None,
+    *,
+    counted: bool,
+) -> Losses:
     if isinstance(result, Quotient):
         if carried is not None:
             carried[...] = result.real()
@@ -285,7 +318,7 @@ def find_places(step: Step, array: Array, *, threads: int | None = None) -> Arra
             for part, view in _views_with_samples(task, source, band):
                 framed[part] = maximum_places(view)
             return
-        view = _view(task, source.planes(band.planes), band, None)
+        view = _view(task, source.planes(band.planes), band, None, located=True)
         framed[_place_in(frame, whole, band)] = maximum_places(view)
 
     on_threads(compute, list(bands(step, frame, whole, BLOCK)), threads)
@@ -318,51 +351,40 @@ def _result(task: _Task, source: Held, band: Band, target: Array | None) -> Arra
     return REDUCERS[stage.op](view, stage)
 
 
-def _view(task: _Task, source: Held, band: Band, target: Array | None) -> View:
-    """Return what a band's outputs need of the source, seen through their windows."""
-    stage, place, axes = task.step.stage, task.frame.place, task.frame.axes(task.step)
-    mode = stage.padding_mode if stage.pads_with_values else None
+def _view(
+    task: _Task, source: Held, band: Band, target: Array | None, *, located: bool = False
+) -> View:
+    """Return what a band's outputs need of the source, seen through their windows.
+
+    ``located`` says that the places of elements in the whole map are needed, too.
+    """
+    step, frame, place = task.step, task.frame, task.frame.place
+    stage, axes = step.stage, frame.axes(step)
+    windows = [task.windows[acting] for acting in frame.acting(step)]
     array = source.array
     if place not in axes:
         array = source.along(place, band.first, band.last)
     local: list[Window] = []
     sources: list[Array | int] = []
-    for axis, window in zip(axes, task.windows, strict=True):
+    for axis, window in zip(axes, windows, strict=True):
         span = (band.first, band.last) if axis == place else (0, window.output)
-        low, high = needed_inputs(window, span, mode)
-        start = source.base if axis == place else 0
-        array = array[along(axis, slice(low - start, high - start))]
-        if mode is None:
+        base = source.base if axis == place else 0
+        if stage.pads_with_values:
+            part = padded(window, span, stage.padding_mode)
+            array = part.taken(array, axis, base)
+            local.append(part.window)
+            sources.append(part.positions if located else 0)
+        else:
+            low, high = needed_inputs(window, span, None)
+            array = array[along(axis, slice(low - base, high - base))]
             local.append(window if span == (0, window.output) else window.part(*span)[2])
             sources.append(low)
-        else:
-            part, positions = _with_values(window, span, mode)
-            array = np.take(array, positions - low, axis=axis)
-            local.append(part)
-            sources.append(positions)
     # In one order in memory, on which the order of a sum may depend.
     array = np.ascontiguousarray(array)
     draws = _draws(task, band) if stage.operation.key("seed") else None
-    lengths = tuple(window.length for window in task.windows)
-    return View(array, axes, tuple(local), draws, tuple(sources), lengths, target)
-
-
-@lru_cache(maxsize=64)
-def _with_values(window: Window, span: tuple[int, int], mode: PadMode) -> tuple[Window, Array]:
-    """Return windows over some outputs whose padding holds values, and where each comes from.
-
-    The windows lie on an array made of the elements at these positions.
-    """
-    padded, begin = with_room(window)
-    low, high, part = padded.part(*span)
-    at, length = np.arange(low - begin, high - begin), window.length
-    if mode == "edge":
-        return part, at.clip(0, length - 1)
-    if mode == "wrap":
-        return part, at % length
-    period = max(1, 2 * (length - 1))
-    at %= period
-    return part, np.where(at < length, at, period - at)
+    lengths = tuple(window.length for window in windows)
+    alone = frame.lone(step)
+    return View(array, axes, tuple(local), draws, tuple(sources), lengths, target, alone)
 
 
 def _draws(task: _Task, band: Band) -> Array:

@@ -3,71 +3,94 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Final
 
-from poolcli.blocks import BLOCK, LONGEST, Frame, acted_axes, frame_of, is_short, processors
+from poolcli.blocks import (
+    BLOCK,
+    GATHERED,
+    Frame,
+    acted_axes,
+    frame_of,
+    is_short,
+    may_be_cut,
+    outputs_at_once,
+    processors,
+    row_size,
+)
 from poolcli.dtypes import ITEM_SIZES
 from poolcli.errors import PlanError
 from poolcli.plan import Plan, Step
 from poolcli.windows import Sliding, Window
 
-RUNNING: Final = frozenset({"max", "min", "avg", "sum", "lp", "gem", "avgmax", "pick"})
-"""Operations whose windows may be longer than memory: a running total says all of them."""
+TOTALLED: Final = frozenset({"max", "min", "avg", "sum", "lp", "gem", "avgmax", "pick"})
+"""Operations of which a running total says all of the elements so far."""
 
 _MOST_AT_ONCE: Final = 1 << 24
 """Bytes of input read at once: more gains nothing."""
-_WORKED_IN: Final = {
-    **dict.fromkeys(("lp", "gem", "blur", "conv"), 40),
-    **dict.fromkeys(("soft", "stochastic", "median", "quantile", "majority"), 80),
-}
-"""Bytes that a thread works in for each element of its block, where these are widened or gathered
-with their places; measured, and rounded up."""
-_FOLDED_IN: Final = 16
-"""The same where windows are folded, however long they are."""
+_LEAST_AT_ONCE: Final = 1 << 20
+"""Bytes that are made at once where that does not take too much: less costs time."""
+_FOLDED: Final = frozenset({"max", "min", "pick", "relu", "up", "unpool"})
+"""Operations that work on elements as they are."""
+_SUMMED: Final = frozenset({"avg", "sum", "avgmax"})
+"""Operations that widen elements to sum them."""
+_POWERS: Final = frozenset({"lp", "gem"})
+_WEIGHED: Final = frozenset({"blur", "conv"})
+_BUFFERS: Final = 5
+"""Buffers of a fold: what is padded, two passes, what is left of them, halves."""
+_WIDE: Final = 8
+"""Bytes of the floats and the integers that are computed in."""
+_GATHERED_IN: Final = 80
+"""Bytes that each gathered element is worked on in; measured."""
+_WIRES: Final = 64
+"""The longest window that is ranked by a network over whole arrays, each of them a wire."""
+_WIRE: Final = 1 << 18
+"""Bytes of a wire, at most."""
 _WEIGHT: Final = 40
 """Bytes that it takes to work out one weight of a window, which may be longer than its map."""
 _POSITION: Final = 32
 """Bytes that it takes to say where one position of an axis has its value from."""
 
 
-def _workspace(step: Step, frame: Frame, *, in_parts: bool) -> int:
-    """Return how many bytes a thread works in, at most: a block, or one long window of a plane."""
-    whole = prod(step.input_shape)
-    block, aside = min(whole, BLOCK // 4), 0
-    if step.stage.pads_with_values or any(map(_is_wide, step.windows)):
-        block, aside = _with_padding(step, frame, block)
-    if step.stage.op in ("blur", "conv"):
+def _workspace(step: Step, frame: Frame) -> int:
+    """Return how many bytes a thread works in, at most, for a block of a step's outputs."""
+    stage, op = step.stage, step.stage.op
+    whole = prod(_with_room(step))
+    item, kept = ITEM_SIZES[step.carried], ITEM_SIZES[step.dtype]
+    row = row_size(step, frame)
+    rows = _span(frame.window(step)) + 1
+    elements = min(whole, max(BLOCK // max(kept, min(item, 2)), row) + rows * row)
+    own = 0 if op in _FOLDED else item
+    aside = 0
+    if stage.pads_with_values:
+        aside = _POSITION * sum(sum(window.padding) for window in step.windows)
+    if op in _WEIGHED:
         aside += _WEIGHT * sum(window.kernel for window in step.windows)
-    worked = _WORKED_IN.get(step.stage.op)
-    if worked is None:
-        return block * _FOLDED_IN + aside
-    if in_parts and is_running(step, frame):
-        # Its parts are counted where they come.
-        return 0
-    planes, length = prod(step.input_shape[: frame.lead]), step.input_shape[frame.cut]
-    row = whole // max(1, planes * length)
-    return max(block, min(length, _span(frame.window(step))) * row) * worked + aside
+    if op in _FOLDED:
+        return elements * max(4, item) * _BUFFERS + aside
+    if op in _SUMMED:
+        return elements * (_WIDE * 3 + own) + aside
+    if op in _POWERS or op in _WEIGHED:
+        return elements * (_WIDE * _BUFFERS + own) + aside
+    volume = prod(window.kernel for window in step.windows)
+    outputs = min(step.elements, elements)
+    gathered = max(volume, min(GATHERED, outputs * volume))
+    wires = 0
+    if volume <= _WIRES:
+        wires = volume * min(_WIRE, outputs * item) * 3
+    return elements * (2 * _WIDE + own) + max(gathered * _GATHERED_IN, wires) + aside
 
 
-def _is_wide(window: Window) -> bool:
-    """Whether a window is folded, but dilated to more positions than those others have."""
-    return isinstance(window, Sliding) and is_short(window) and window.extent > LONGEST
-
-
-def _with_padding(step: Step, frame: Frame, block: int) -> tuple[int, int]:
-    """Return a block's elements with those of its padding, which may be many times as many.
-
-    And the bytes that it takes to say where each position of an axis has its value from.
-    """
-    shape = list(step.input_shape)
-    for axis, window in zip(step.axes, step.windows, strict=True):
-        shape[axis] += sum(window.padding)
-    block = block * prod(shape) // max(1, prod(step.input_shape))
-    row = max(1, prod(shape[frame.cut + 1 :]))
-    rows = min(shape[frame.cut], block // row + _span(frame.window(step)))
-    return max(block, rows * row), _POSITION * (rows + sum(shape[frame.cut + 1 :]))
+def _with_room(step: Step) -> tuple[int, ...]:
+    """Return the shape of a step's input with room for all that its windows look at."""
+    lengths = list(step.input_shape)
+    # An unpooling has axes, but no windows.
+    for axis, window in zip(step.axes, step.windows, strict=False):
+        if isinstance(window, Sliding):
+            span = (window.output - 1) * window.step + window.extent
+            lengths[axis] = max(window.length, span)
+    return tuple(lengths)
 
 
 def needed_at_once(plan: Plan, saved: Collection[int]) -> int:
@@ -75,14 +98,14 @@ def needed_at_once(plan: Plan, saved: Collection[int]) -> int:
     held = prod(plan.shape) * ITEM_SIZES[plan.dtype]
     most = held
     kept = 0
-    threads = processors()
+    threads, undone = processors(), plan.undone
     for step in plan.steps:
         carried = step.elements * ITEM_SIZES[step.carried]
         own = step.bytes if step.index in saved and step.carried != step.dtype else 0
-        places = step.elements * 8 if step.index in plan.undone else 0
+        places = step.elements * 8 if step.index in undone else 0
         kept += places
-        work = _workspace(step, frame_of(step), in_parts=False)
-        work *= min(threads, prod(step.shape[: frame_of(step).cut + 1]))
+        frame = frame_of(step)
+        work = _workspace(step, frame) * min(threads, prod(step.shape[: frame.cut + 1]))
         most = max(most, held + carried + own + kept + work)
         held = carried
     return most
@@ -98,8 +121,12 @@ class Streaming:
     rows: int
     needed: int
     """Bytes that this takes."""
+    totalled: frozenset[int] = frozenset()
+    """Indices of the steps that hold totals of their windows instead of rows."""
     threads: int = 1
     """How many may work on it: each has buffers of its own."""
+    at_once: int = _MOST_AT_ONCE
+    """Bytes of a step's outputs that are made at once, and of results that wait to be written."""
 
 
 def streaming(plan: Plan, saved: Collection[int], memory: int) -> Streaming:
@@ -113,7 +140,7 @@ def streaming(plan: Plan, saved: Collection[int], memory: int) -> Streaming:
     for step in plan.steps:
         if step.undoes is not None or step.stage.samples is not None:
             raise PlanError(f"stage {step.index} ({step.stage}) needs its whole input in memory")
-    ways = [_within(plan, frame, saved, memory) for frame in _frames(plan)]
+    ways = [_within(plan, frame, saved, memory) for frame in frames(plan)]
     if not ways:
         raise PlanError("its convolution takes all channels, over which another stage slides")
     best = min(ways, key=lambda way: (way.needed > memory, way.frame.cut))
@@ -135,76 +162,132 @@ def in_words(size: int) -> str:
     return f"{-(-size // (1 << 20)):,} MiB"
 
 
-def _frames(plan: Plan) -> Iterator[Frame]:
-    """Yield the frames in which all steps can be cut.
-
-    Never behind an axis that windows lie on: the order of a long sum along that one depends on
-    whether it is the innermost with more than one element.
-    """
+def frames(plan: Plan) -> Iterator[Frame]:
+    """Yield the frames in which all steps can be cut, the first axes first."""
     acted = [axes for step in plan.steps if (axes := acted_axes(step))]
     lead = min((axes[0] for axes in acted), default=0)
-    first = min((min(step.axes) for step in plan.steps if step.axes), default=lead)
-    mixing = any(step.stage.mixes_channels for step in plan.steps)
-    for cut in range(lead, first + 1):
-        if not (mixing and plan.layout[cut] == "C"):
+    for cut in range(lead, len(plan.shape)):
+        if all(may_be_cut(step, cut) for step in plan.steps):
             yield Frame(lead, cut)
+
+
+def may_be_totalled(step: Step, frame: Frame) -> bool:
+    """Return whether totals can stand for the rows of a step's windows along the cut.
+
+    They can for windows that don't overlap, or only their neighbours, and are not short: short ones
+    are combined in another order. Padding that wraps needs the last rows first.
+    """
+    window = frame.window(step)
+    if step.stage.op not in TOTALLED or frame.cut not in step.axes:
+        return False
+    wraps = step.stage.pads_with_values and step.stage.padding_mode == "wrap"
+    overlap = isinstance(window, Sliding) and window.step < window.extent and window.output > 1
+    return not (is_short(window) or window.is_identity or overlap or wraps)
 
 
 def _within(plan: Plan, frame: Frame, saved: Collection[int], memory: int) -> Streaming:
     """Return the largest parts that fit, or the smallest there are."""
-    buffers = max((_workspace(step, frame, in_parts=True) for step in plan.steps), default=0)
-    threads = max(1, min(processors(), memory // 2 // max(1, buffers)))
-    memory -= threads * buffers
+    able = [step for step in plan.steps if may_be_totalled(step, frame)]
+    most = min(_MOST_AT_ONCE, memory // 8)
+    # Rows that are held are worked on many windows at a time, and faster.
+    long = [step for step in able if _bytes_of_window(step, frame) > most]
+    ways = [
+        _parted(plan, frame, saved, memory, _Manner(frozenset(step.index for step in steps), few))
+        for steps in (long, able)
+        for few in (False, True)
+    ]
+    return next((way for way in ways if way.needed <= memory), ways[-1])
+
+
+def _bytes_of_window(step: Step, frame: Frame) -> int:
+    return _span(frame.window(step)) * row_size(step, frame) * ITEM_SIZES[step.carried]
+
+
+@dataclass(frozen=True, slots=True)
+class _Manner:
+    """Which steps hold totals, and whether few threads work, in little memory."""
+
+    totalled: frozenset[int]
+    few: bool
+
+
+def _parted(
+    plan: Plan, frame: Frame, saved: Collection[int], memory: int, manner: _Manner
+) -> Streaming:
+    """Return the largest parts that fit, or the smallest there are, in one manner."""
+    held = [step for step in plan.steps if step.index not in manner.totalled]
+    buffers = max((_workspace(step, frame) for step in held), default=0)
+    fitting = 1 if manner.few else memory // 2 // max(1, buffers)
+    threads = max(1, min(processors(), fitting))
+    room = max(0, memory - threads * buffers)
     length = plan.shape[frame.cut]
     planes = prod(plan.shape[: frame.lead])
     row = prod(plan.shape) // max(1, planes * length) * ITEM_SIZES[plan.dtype]
-    most = max(1, min(_MOST_AT_ONCE, memory // 8) // max(1, row))
-    rows = min(length, most)
-    while rows > 1 and _needed(plan, frame, saved, 1, rows) > memory:
-        rows //= 2
-    group = 1
-    if rows == length:
+    most = max(1, min(_MOST_AT_ONCE, room // 8) // max(1, row))
+
+    def sized(rows: int, planes: int) -> Streaming:
+        at_once = max(min(_LEAST_AT_ONCE, room // 8), planes * rows * row)
+        way = Streaming(plan, frame, planes, rows, 0, manner.totalled, threads, at_once)
+        return replace(way, needed=_needed(way, saved) + threads * buffers)
+
+    way = sized(min(length, most), 1)
+    while way.rows > 1 and way.needed > memory:
+        way = sized(way.rows // 2, 1)
+    if way.rows == length:
         group = max(1, min(planes, most // max(1, length)))
-        while group > 1 and _needed(plan, frame, saved, group, rows) > memory:
-            group //= 2
-    needed = _needed(plan, frame, saved, group, rows) + threads * buffers
-    return Streaming(plan, frame, group, rows, needed, threads)
+        way = sized(length, group)
+        while way.planes > 1 and way.needed > memory:
+            way = sized(length, way.planes // 2)
+    return way
 
 
-def _needed(plan: Plan, frame: Frame, saved: Collection[int], planes: int, rows: int) -> int:
-    """Return how many bytes are held at once, at most, when so much is read at once."""
+def _needed(way: Streaming, saved: Collection[int]) -> int:
+    """Return how many bytes are held at once, at most, in a run in parts.
+
+    What a step makes goes through all others before it makes more, so that of one step at a time
+    rows come and go; all others hold what is left of theirs.
+    """
+    plan, frame, planes = way.plan, way.frame, way.planes
 
     def row_of(shape: tuple[int, ...], dtype: str) -> int:
-        return (
-            prod(shape)
-            // max(1, prod(shape[: frame.lead]) * shape[frame.cut])
-            * (ITEM_SIZES[dtype])
-        )
+        return planes * prod(shape[frame.lead :]) // max(1, shape[frame.cut]) * ITEM_SIZES[dtype]
 
     item = row_of(plan.shape, plan.dtype)
     # What is read next is read while this is computed.
-    total = 2 * rows * item
-    came, dtype = rows, plan.dtype
+    held = 2 * way.rows * item
+    most, waiting = 0, 0
+    came = way.rows
     for step in plan.steps:
         window = frame.window(step)
-        if is_running(step, frame):
-            elements = came * item // ITEM_SIZES[dtype]
-            total += 3 * came * item + elements * _WORKED_IN.get(step.stage.op, 0)
-            made = min(step.shape[frame.cut], came + 1)
-            total += 4 * 8 * row_of(step.input_shape, step.carried) // ITEM_SIZES[step.carried]
+        out, kept = row_of(step.shape, step.carried), row_of(step.shape, step.dtype)
+        asked = step.index in saved
+        if step.index in way.totalled:
+            padded = planes * row_size(step, frame) * ITEM_SIZES[step.carried]
+            lines = came + 2 * sum(window.padding) if step.stage.pads_with_values else came
+            # The rows, and with them padding, stay until all windows have had theirs.
+            held += lines * padded + 12 * _WIDE * padded // ITEM_SIZES[step.carried]
+            wide = _TOTALS_IN.get(step.stage.op, _WIDE)
+            at_work = lines * (padded + padded // ITEM_SIZES[step.carried] * wide)
+            made = 1
         else:
-            held = min(window.length, came + _span(window))
+            tail = min(window.length, _span(window) + 1)
             if step.stage.pads_with_values and step.stage.padding_mode == "wrap":
-                held = window.length
+                tail = window.length
+            possible = min(window.output, _most_made(window, came))
+            made = min(possible, outputs_at_once(step, frame, planes, way.at_once))
             # What was held and what came are joined.
-            total += 2 * held * item
-            made = min(window.output, _most_made(window, came))
-        item, dtype = row_of(step.shape, step.carried), step.carried
-        total += 2 * made * item
-        if step.index in saved:
-            total += 2 * made * row_of(step.shape, step.dtype)
-        came = made
-    return planes * total
+            at_work = 2 * (tail + came) * item
+            # While outputs that are made in turn go on, all rows stay.
+            held += (tail + came if made < possible else tail) * item
+        most = max(most, at_work + made * (out + (kept if asked else 0)))
+        if asked:
+            waiting = max(waiting, made * kept)
+        item, came = out, made
+    return held + most + (way.at_once + waiting if saved else 0)
+
+
+_TOTALS_IN: Final = {"max": 4, "min": 4, "pick": 0, "lp": 48, "gem": 48, "avgmax": 24, "avg": 24}
+"""Bytes that each element of long windows is worked on in, where totals are held."""
 
 
 def _span(window: Window) -> int:
@@ -215,12 +298,3 @@ def _span(window: Window) -> int:
 def _most_made(window: Window, came: int) -> int:
     """Return how many outputs so many positions make, at most."""
     return -(-came * window.output // max(1, window.length)) + 2
-
-
-def is_running(step: Step, frame: Frame) -> bool:
-    """Whether a step's windows along the cut are totals that run, not rows that are held."""
-    window = frame.window(step)
-    if step.stage.op not in RUNNING or not step.axes or step.axes[0] != frame.cut:
-        return False
-    overlap = isinstance(window, Sliding) and window.step < window.extent and window.output > 1
-    return not (is_short(window) or window.is_identity or overlap)

@@ -33,7 +33,7 @@ OPERATIONS = [
     "avg,include-pad",
     "avg,divisor=3",
 ]
-LAYOUTS = ["W", "HW", "CHW", "NCHW", "HWC", "NHWC", "CW", "NW", "CDHW"]
+LAYOUTS = ["W", "HW", "CHW", "NCHW", "HWC", "NHWC", "CW", "NW", "CDHW", "WC", "WHC", "DWCH"]
 WITHOUT_PADDING = ("include-pad", "divisor")
 """Words of operations that windows without padding don't know."""
 
@@ -76,9 +76,9 @@ def drawn_chain(seed: int, *, undone: bool = False) -> Drawn:
         shape = tuple(dice.number(1, 4) if axis in "NC" else dice.number(3, 18) for axis in layout)
         if "D" in layout:
             shape = tuple(min(length, 9) for length in shape)
-        if dice.chance(0.1):
-            longest = layout.index("H" if "H" in layout else "W")
-            shape = (*shape[:longest], 150, *shape[longest + 1 :])
+        if dice.chance(0.2):
+            longest = layout.index(dice.one_of(*(axis for axis in layout if axis not in "NCD")))
+            shape = (*shape[:longest], dice.number(64, 300), *shape[longest + 1 :])
         dtype = dice.one_of(*INTEGERS, *FLOATS, *FLOATS)
         specs = [stage_spec(dice) for _ in range(dice.number(1, 3))]
         if undone and dice.chance(0.1):
@@ -95,7 +95,11 @@ def numbers(dice: Dice, shape: tuple[int, ...], dtype: str) -> Array:
     if dtype == "bool":
         return dice.generator.random(shape) < 0.5
     if dtype in FLOATS:
-        return np.asarray(dice.generator.standard_normal(shape) * 50, dtype)
+        array = np.asarray(dice.generator.standard_normal(shape) * 50, dtype)
+        if dice.chance(0.3):
+            special = dice.generator.choice([np.nan, -np.nan, np.inf, -np.inf, 0.0, -0.0], shape)
+            array = np.where(dice.generator.random(shape) < 0.1, special, array).astype(dtype)
+        return array
     low = 0 if dtype.startswith("u") else -100
     return dice.generator.integers(low, 120, shape).astype(dtype)
 
@@ -106,7 +110,7 @@ def stage_spec(dice: Dice) -> str:
     rest = "," + rest if rest else ""
     bare = "" if any(word in rest for word in WITHOUT_PADDING) else rest
     size = dice.number(1, 4)
-    kinds = ["other", "global", "out", "channels", "fractional", "long", *["sliding"] * 6]
+    kinds = ["other", "global", "out", "channels", "fractional", *["long"] * 3, *["sliding"] * 6]
     kind = dice.one_of(*kinds)
     if kind == "other":
         return dice.one_of(
@@ -128,7 +132,7 @@ def stage_spec(dice: Dice) -> str:
     if kind == "fractional":
         return f"{operation}:2,out=3,fractional{bare}"
     if kind == "long":
-        return f"{dice.one_of('max', 'avg', 'sum', 'lp')}:{dice.number(65, 70)},stride=70"
+        return long_spec(dice) + rest
     spec = f"{operation}:{size},stride={dice.number(1, 4)}"
     padded = size > 1 and dice.chance(0.5)
     if padded:
@@ -140,3 +144,24 @@ def stage_spec(dice: Dice) -> str:
     if padded and "include" not in rest and dice.chance(0.35):
         spec += ",pad-mode=" + dice.one_of("reflect", "edge", "wrap")
     return spec + rest
+
+
+def long_spec(dice: Dice) -> str:
+    """Return a stage of a window about as long as those that are no longer combined by shifts."""
+    operation = dice.one_of(*(name for name in OPERATIONS if "," not in name))
+    size = dice.number(60, 75) if dice.chance(0.7) else dice.number(2, 140)
+    spacing = dice.one_of(1, 1, 1, 2)
+    across = dice.one_of("", "", "", "x1", "x2")
+    stride = dice.one_of(size, size, size + dice.number(0, 9), size // 2, dice.number(1, 9))
+    spec = f"{operation}:{size}{across},stride={stride}{across}"
+    if across:
+        spec += f",pad={dice.number(0, size - 1)}x0" if dice.chance(0.5) else ""
+    elif dice.chance(0.6):
+        spec += f",pad={dice.number(0, size - 1)}-{dice.number(0, size - 1)}"
+    if spacing > 1:
+        spec += f",dilation={spacing}" + across.replace("2", "1")
+    if dice.chance(0.3):
+        spec += ",ceil"
+    if "pad=" in spec and dice.chance(0.7):
+        spec += ",pad-mode=" + dice.one_of("reflect", "edge", "wrap")
+    return spec

@@ -17,8 +17,8 @@ from poolcli.errors import PlanError
 from poolcli.files.inputs import Source
 from poolcli.kernels import long_windows
 from poolcli.kernels.views import along
-from poolcli.memory import Streaming, _frames
-from poolcli.plan import Step, plan
+from poolcli.memory import Streaming, _frames, may_be_totalled
+from poolcli.plan import Plan, Step, plan
 from poolcli.stages import Chain
 from tests.chains import Dice, Drawn, drawn_chain
 from tests.conftest import Run, python, save, tree
@@ -34,6 +34,12 @@ MEASURED = Path("/proc/self/status")
 def _two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each processor has buffers of its own, which count."""
     monkeypatch.setattr(memory, "processors", lambda: 2)
+
+
+def parts(plan: Plan, frame: Frame, planes: int, rows: int) -> Streaming:
+    """Return a way of parts in which long windows are totals wherever they may be."""
+    totalled = frozenset(step.index for step in plan.steps if may_be_totalled(step, frame))
+    return Streaming(plan, frame, planes, rows, 0, totalled)
 
 
 def in_parts(way: Streaming, array: Array, threads: int = 1) -> dict[int, Array]:
@@ -67,7 +73,7 @@ def compare_with_the_whole(drawn: Drawn, dice: Dice) -> None:
         length = plan.shape[frame.cut]
         rows = dice.number(1, length)
         planes = dice.number(1, 3) if rows == length else 1
-        found = in_parts(Streaming(plan, frame, planes, rows, 0), drawn.array)
+        found = in_parts(parts(plan, frame, planes, rows), drawn.array)
         for index, array in at_once.items():
             assert array is not None
             assert found[index].tobytes() == array.tobytes(), f"{drawn}: {index}, {frame}, {rows}"
@@ -97,7 +103,7 @@ def test_padding_that_holds_values_needs_rows_from_further_on(
 ) -> None:
     planned = plan((3, 40, 9), f"{spec},pad-mode={mode}", "median:2", dtype="float32")
     array = np.random.default_rng(1).standard_normal((3, 40, 9)).astype(np.float32)
-    found = in_parts(Streaming(planned, Frame(1, 1), 1, rows, 0), array)
+    found = in_parts(parts(planned, Frame(1, 1), 1, rows), array)
     for result in engine.run(planned, array):
         assert result.array is not None
         assert found[result.step.index].tobytes() == result.array.tobytes()
@@ -113,7 +119,7 @@ def test_running_totals_have_the_bits_of_sums_at_once(layout: str, spec: str, ro
     generator = np.random.default_rng(2)
     array = generator.standard_normal(shape) * 10.0 ** generator.integers(-3, 4, shape)
     planned = plan(shape, spec, layout=layout, dtype="float64")
-    found = in_parts(Streaming(planned, Frame(0, 0), 1, rows, 0), array)
+    found = in_parts(parts(planned, Frame(0, 0), 1, rows), array)
     for result in engine.run(planned, array):
         assert result.array is not None
         assert found[result.step.index].tobytes() == result.array.tobytes()
@@ -132,7 +138,7 @@ def test_losses_are_those_of_a_run_at_once(rows: int) -> None:
         assert frame == way.frame
         return array[planes.start : planes.stop, low:high].copy()
 
-    way = Streaming(narrow, Frame(1, 1), 1, rows, 0)
+    way = parts(narrow, Frame(1, 1), 1, rows)
     assert streaming.stream(way, read, lambda *_: None, {1, 2}) == expected
 
 

@@ -83,7 +83,7 @@ def fold(  # noqa: PLR0913 - an array, where windows lie on it, what is done in 
     for place, (axis, window) in enumerate(zip(axes, windows, strict=True)):
         if window.is_identity:
             continue
-        if isinstance(window, Sliding) and _is_shifted(window, combine):
+        if isinstance(window, Sliding) and is_shifted(window, combine):
             short.append((axis, window))
         else:
             one = prod(array.shape[axis + 1 :]) == 1 if alone is None else alone[place]
@@ -101,12 +101,14 @@ def fold(  # noqa: PLR0913 - an array, where windows lie on it, what is done in 
     return _fold_by_shifts(array, scheme, combine, out)
 
 
-def _is_shifted(window: Sliding, combine: np.ufunc) -> bool:
+def is_shifted(window: Window, combine: np.ufunc) -> bool:
     """Whether windows are combined by shifts, all at once: short ones, and long ones that overlap.
 
     The order of a long sum is that of its elements, so that it may come in parts; a maximum has
     none. Passes are made over whole axes, and worth it where windows share most of their elements.
     """
+    if not isinstance(window, Sliding):
+        return False
     if window.size <= LONGEST:
         return True
     passes = window.size.bit_length() * ((window.output - 1) * window.step + window.extent)

@@ -83,21 +83,21 @@ def fold_long(  # noqa: PLR0913 - an array, where windows lie on it, what is don
     """
     axis, window = on
     before, after = array.shape[:axis], array.shape[axis + 1 :]
-    rows = array.reshape(prod(before), window.length, prod(after))
-    result = np.empty((rows.shape[0], window.output, rows.shape[2]), dtype)
+    outer, inner = prod(before), prod(after)
+    rows = array.reshape(outer, window.length, inner)
+    result = np.empty((outer, window.output, inner), dtype)
     starts, sizes = _kept_intervals(window)
     for size, outputs in by_size(sizes):
         if not size:
             result[:, outputs] = identity
             continue
-        at_once = max(1, _ROWS // max(1, rows.shape[0] * size * rows.shape[2]))
+        at_once = max(1, _ROWS // max(1, outer * size * inner))
         for begin in range(0, len(outputs), at_once):
             block = outputs[begin : begin + at_once]
             elements = _gathered(rows, starts[block], size, window.dilation)
-            totals = accumulate(
-                None, elements.reshape(-1, size, rows.shape[2]), combine, dtype, alone=alone
-            )
-            result[:, block] = totals.reshape(rows.shape[0], len(block), rows.shape[2])
+            each = elements.reshape(outer * len(block), size, inner)
+            totals = accumulate(None, each, combine, dtype, alone=alone)
+            result[:, block] = totals.reshape(outer, len(block), inner)
     return result.reshape(*before, window.output, *after)
 
 

@@ -252,7 +252,7 @@ class View:
 
 
 _Group = tuple[Array, Array, Array]
-"""Windows along one axis: the outputs, where each begins, and how far from there its elements are."""
+"""Windows along one axis: the outputs, where each begins, how far from there its elements are."""
 
 
 def _cut(groups: Sequence[_Group]) -> Iterator[list[_Group]]:
