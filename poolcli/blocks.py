@@ -72,8 +72,11 @@ class Frame:
         return tuple(prod(lengths[axis + 1 :]) == 1 for axis in step.axes if axis >= self.lead)
 
     def window(self, step: Step) -> Window:
-        """Return a step's window along the axis that is cut; a bare one where it has none."""
-        for axis, window in zip(step.axes, step.windows, strict=True):
+        """Return a step's window along the axis that is cut; a bare one where it has none.
+
+        An unpooling has axes, but no windows.
+        """
+        for axis, window in zip(step.axes, step.windows, strict=False):
             if axis == self.cut:
                 return window
         length = step.input_shape[self.cut]
@@ -95,6 +98,20 @@ def padded_shape(step: Step) -> Shape:
     if step.stage.pads_with_values:
         for axis, window in zip(step.axes, step.windows, strict=True):
             lengths[axis] += sum(window.padding)
+    return tuple(lengths)
+
+
+def room_shape(step: Step) -> Shape:
+    """Return the shape of a step's input with room for all padding that its windows look at.
+
+    There may be many times as much of it as of the input.
+    """
+    lengths = list(step.input_shape)
+    # An unpooling has axes, but no windows.
+    for axis, window in zip(step.axes, step.windows, strict=False):
+        if isinstance(window, Sliding):
+            span = (window.output - 1) * window.step + window.extent
+            lengths[axis] = max(window.length, span)
     return tuple(lengths)
 
 
@@ -145,7 +162,7 @@ def may_be_cut(step: Step, axis: int) -> bool:
 
 def row_size(step: Step, frame: Frame) -> int:
     """Return how many elements of a plane lie at one position along the cut, padding included."""
-    lengths = padded_shape(step)
+    lengths = room_shape(step)
     return prod(lengths[frame.lead :]) // max(1, lengths[frame.cut])
 
 
@@ -190,9 +207,13 @@ def bands(step: Step, frame: Frame, whole: Band, block: int) -> Iterator[Band]:
     item = max(ITEM_SIZES[step.dtype], min(ITEM_SIZES[step.carried], _SUMMED))
     planes = max(1, prod(step.shape[: frame.lead]))
     outputs = step.shape[frame.cut]
-    both = max(prod(step.input_shape), prod(step.shape)) // planes
+    room = prod(room_shape(step)[frame.lead :])
+    both = max(room, prod(step.shape) // planes)
     per_output = max(1, both * item // max(1, outputs))
-    per_plane = per_output * (whole.last - whole.first)
+    count = whole.last - whole.first
+    # A few outputs may look at most of the plane.
+    seen = min(room, both * count // max(1, outputs) + row_size(step, frame) * _reach(step, frame))
+    per_plane = max(per_output * count, seen * item)
     if per_plane <= block:
         group = max(1, block // max(1, per_plane))
         for start in range(0, len(whole.planes), group):
@@ -202,6 +223,11 @@ def bands(step: Step, frame: Frame, whole: Band, block: int) -> Iterator[Band]:
     for plane in whole.planes:
         for first in range(whole.first, whole.last, height):
             yield Band(range(plane, plane + 1), first, min(first + height, whole.last))
+
+
+def _reach(step: Step, frame: Frame) -> int:
+    """Return how many positions along the cut a window takes in, from its first to its last."""
+    return frame.window(step).spread + 1
 
 
 def with_room(window: Window) -> tuple[Window, int]:

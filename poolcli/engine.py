@@ -179,6 +179,7 @@ def fill(  # noqa: PLR0913 - what to compute, of what, and where to put it
     saved: Array | None,
     counted: bool = True,
     threads: int | None = None,
+    block: int | None = None,
 ) -> Losses:
     """Compute a band of a step's outputs into arrays, in blocks, on threads.
 
@@ -196,6 +197,8 @@ def fill(  # noqa: PLR0913 - what to compute, of what, and where to put it
         Whether losses say what was rounded.
     threads
         How many to work on; by default as many as there are processors.
+    block
+        Bytes that a thread works on at a time.
 
     Returns
     -------
@@ -212,7 +215,7 @@ def fill(  # noqa: PLR0913 - what to compute, of what, and where to put it
         outs = [None if out is None else out[where] for out in (carried, saved)]
         losses.append(_compute(task, source.planes(band.planes), band, *outs, counted=counted))
 
-    work = list(bands(step, frame, whole, BLOCK))
+    work = list(bands(step, frame, whole, block or BLOCK))
     # Waking a second thread costs as much as a block or two that are soon done.
     soon = _is_light(step) and step.elements <= prod(step.input_shape) // 2
     on_threads(compute, work, threads if len(work) >= (4 if soon else 2) else 1)
@@ -274,8 +277,10 @@ def _settle(step: Step, array: Array) -> None:
         array += 0.0
     if facts.name in _COPIES:
         return
-    if np.isnan(np.add.reduce(array, axis=None)):
-        array[np.isnan(array)] = np.nan
+    # A maximum passes NaN on, and is the quickest way to find one; half precision has no fast one.
+    if not array.size or (array.dtype != np.float16 and not np.isnan(array.max())):
+        return
+    array[np.isnan(array)] = np.nan
 
 
 _COPIES: Final = ("pick", "up", "unpool")
@@ -364,27 +369,30 @@ def _view(
     array = source.array
     if place not in axes:
         array = source.along(place, band.first, band.last)
-    local: list[Window] = []
-    sources: list[Array | int] = []
-    for axis, window in zip(axes, windows, strict=True):
+    local: dict[int, Window] = {}
+    sources: dict[int, Array | int] = {}
+    # The cut comes first, so that no more than the block is padded along others.
+    for axis, window in sorted(zip(axes, windows, strict=True), key=lambda on: on[0] != place):
         span = (band.first, band.last) if axis == place else (0, window.output)
         base = source.base if axis == place else 0
         if stage.pads_with_values:
             part = padded(window, span, stage.padding_mode)
             array = part.taken(array, axis, base)
-            local.append(part.window)
-            sources.append(part.positions if located else 0)
+            local[axis] = part.window
+            sources[axis] = part.positions if located else 0
         else:
             low, high = needed_inputs(window, span, None)
             array = array[along(axis, slice(low - base, high - base))]
-            local.append(window if span == (0, window.output) else window.part(*span)[2])
-            sources.append(low)
+            local[axis] = window if span == (0, window.output) else window.part(*span)[2]
+            sources[axis] = low
     # In one order in memory, on which the order of a sum may depend.
     array = np.ascontiguousarray(array)
     draws = _draws(task, band) if stage.operation.key("seed") else None
     lengths = tuple(window.length for window in windows)
     alone = frame.lone(step)
-    return View(array, axes, tuple(local), draws, tuple(sources), lengths, target, alone)
+    seen = tuple(local[axis] for axis in axes)
+    places = tuple(sources[axis] for axis in axes)
+    return View(array, axes, seen, draws, places, lengths, target, alone)
 
 
 def _draws(task: _Task, band: Band) -> Array:

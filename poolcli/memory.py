@@ -17,6 +17,7 @@ from poolcli.blocks import (
     may_be_cut,
     outputs_at_once,
     processors,
+    room_shape,
     row_size,
 )
 from poolcli.dtypes import ITEM_SIZES
@@ -29,6 +30,7 @@ TOTALLED: Final = frozenset({"max", "min", "avg", "sum", "lp", "gem", "avgmax", 
 
 _MOST_AT_ONCE: Final = 1 << 24
 """Bytes of input read at once: more gains nothing."""
+_SMALL_BLOCK: Final = BLOCK >> 3
 _LEAST_AT_ONCE: Final = 1 << 20
 """Bytes that are made at once where that does not take too much: less costs time."""
 _FOLDED: Final = frozenset({"max", "min", "pick", "relu", "up", "unpool"})
@@ -39,6 +41,12 @@ _POWERS: Final = frozenset({"lp", "gem"})
 _WEIGHED: Final = frozenset({"blur", "conv"})
 _BUFFERS: Final = 5
 """Buffers of a fold: what is padded, two passes, what is left of them, halves."""
+_FEW_BUFFERS: Final = 3
+"""The same where windows share no element and see no padding."""
+_SPLIT: Final = 3
+"""More buffers of sums of the widest integers, which are made of two halves."""
+_RAISED: Final = 2
+"""More buffers of powers: what is widened, and what is raised."""
 _WIDE: Final = 8
 """Bytes of the floats and the integers that are computed in."""
 _GATHERED_IN: Final = 80
@@ -47,34 +55,51 @@ _WIRES: Final = 64
 """The longest window that is ranked by a network over whole arrays, each of them a wire."""
 _WIRE: Final = 1 << 18
 """Bytes of a wire, at most."""
+_DRAW: Final = 56
+"""Bytes that it takes to draw a random number, and to hold it."""
 _WEIGHT: Final = 40
 """Bytes that it takes to work out one weight of a window, which may be longer than its map."""
 _POSITION: Final = 32
-"""Bytes that it takes to say where one position of an axis has its value from."""
+"""Bytes that it takes to say where one window, or one position of padding, has its values from."""
 
 
-def _workspace(step: Step, frame: Frame) -> int:
+def _workspace(step: Step, frame: Frame, block: int = BLOCK) -> int:
     """Return how many bytes a thread works in, at most, for a block of a step's outputs."""
     stage, op = step.stage, step.stage.op
-    whole = prod(_with_room(step))
+    whole = prod(room_shape(step))
     item, kept = ITEM_SIZES[step.carried], ITEM_SIZES[step.dtype]
     row = row_size(step, frame)
     rows = _span(frame.window(step)) + 1
-    elements = min(whole, max(BLOCK // max(kept, min(item, 2)), row) + rows * row)
+    elements = min(whole, max(block // max(kept, min(item, 2)), row) + rows * row)
     own = 0 if op in _FOLDED else item
     aside = 0
     if stage.pads_with_values:
         aside = _POSITION * sum(sum(window.padding) for window in step.windows)
     if op in _WEIGHED:
         aside += _WEIGHT * sum(window.kernel for window in step.windows)
+    apart = room_shape(step) == step.input_shape and all(map(_is_apart, step.windows))
+    buffers = _FEW_BUFFERS if apart else _BUFFERS
+    if op not in _FOLDED or op == "pick":
+        aside += _POSITION * sum(min(window.output, elements) for window in step.windows)
+    if stage.is_linear:
+        made = min(
+            step.elements,
+            block // max(kept, min(item, 2))
+            + prod(step.shape) // max(1, step.shape[frame.cut] * prod(step.shape[: frame.lead])),
+        )
+        return made * (_WIDE * _FEW_BUFFERS + _POSITION) + aside
     if op in _FOLDED:
-        return elements * max(4, item) * _BUFFERS + aside
+        wide = 4 if step.carried == "float16" else item
+        return elements * wide * buffers + aside
     if op in _SUMMED:
-        return elements * (_WIDE * 3 + own) + aside
+        split = _SPLIT if step.dtype in ("int64", "uint64", "float64") else 0
+        return elements * (_WIDE * (_FEW_BUFFERS + split) + own) + aside
     if op in _POWERS or op in _WEIGHED:
-        return elements * (_WIDE * _BUFFERS + own) + aside
+        return elements * (_WIDE * (buffers + _RAISED) + own) + aside
     volume = prod(window.kernel for window in step.windows)
     outputs = min(step.elements, elements)
+    if op == "stochastic":
+        aside += _DRAW * outputs
     gathered = max(volume, min(GATHERED, outputs * volume))
     wires = 0
     if volume <= _WIRES:
@@ -82,15 +107,8 @@ def _workspace(step: Step, frame: Frame) -> int:
     return elements * (2 * _WIDE + own) + max(gathered * _GATHERED_IN, wires) + aside
 
 
-def _with_room(step: Step) -> tuple[int, ...]:
-    """Return the shape of a step's input with room for all that its windows look at."""
-    lengths = list(step.input_shape)
-    # An unpooling has axes, but no windows.
-    for axis, window in zip(step.axes, step.windows, strict=False):
-        if isinstance(window, Sliding):
-            span = (window.output - 1) * window.step + window.extent
-            lengths[axis] = max(window.length, span)
-    return tuple(lengths)
+def _is_apart(window: Window) -> bool:
+    return isinstance(window, Sliding) and window.step >= window.extent
 
 
 def needed_at_once(plan: Plan, saved: Collection[int]) -> int:
@@ -127,6 +145,8 @@ class Streaming:
     """How many may work on it: each has buffers of its own."""
     at_once: int = _MOST_AT_ONCE
     """Bytes of a step's outputs that are made at once, and of results that wait to be written."""
+    block: int = BLOCK
+    """Bytes that a thread works on at a time."""
 
 
 def streaming(plan: Plan, saved: Collection[int], memory: int) -> Streaming:
@@ -192,9 +212,11 @@ def _within(plan: Plan, frame: Frame, saved: Collection[int], memory: int) -> St
     # Rows that are held are worked on many windows at a time, and faster.
     long = [step for step in able if _bytes_of_window(step, frame) > most]
     ways = [
-        _parted(plan, frame, saved, memory, _Manner(frozenset(step.index for step in steps), few))
+        _parted(
+            plan, frame, saved, memory, _Manner(frozenset(step.index for step in steps), frugal)
+        )
         for steps in (long, able)
-        for few in (False, True)
+        for frugal in (False, True)
     ]
     return next((way for way in ways if way.needed <= memory), ways[-1])
 
@@ -205,10 +227,10 @@ def _bytes_of_window(step: Step, frame: Frame) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Manner:
-    """Which steps hold totals, and whether few threads work, in little memory."""
+    """Which steps hold totals, and whether one thread works in small blocks, for little memory."""
 
     totalled: frozenset[int]
-    few: bool
+    frugal: bool
 
 
 def _parted(
@@ -216,8 +238,9 @@ def _parted(
 ) -> Streaming:
     """Return the largest parts that fit, or the smallest there are, in one manner."""
     held = [step for step in plan.steps if step.index not in manner.totalled]
-    buffers = max((_workspace(step, frame) for step in held), default=0)
-    fitting = 1 if manner.few else memory // 2 // max(1, buffers)
+    block = _SMALL_BLOCK if manner.frugal else BLOCK
+    buffers = max((_workspace(step, frame, block) for step in held), default=0)
+    fitting = 1 if manner.frugal else memory // 2 // max(1, buffers)
     threads = max(1, min(processors(), fitting))
     room = max(0, memory - threads * buffers)
     length = plan.shape[frame.cut]
@@ -227,7 +250,7 @@ def _parted(
 
     def sized(rows: int, planes: int) -> Streaming:
         at_once = max(min(_LEAST_AT_ONCE, room // 8), planes * rows * row)
-        way = Streaming(plan, frame, planes, rows, 0, manner.totalled, threads, at_once)
+        way = Streaming(plan, frame, planes, rows, 0, manner.totalled, threads, at_once, block)
         return replace(way, needed=_needed(way, saved) + threads * buffers)
 
     way = sized(min(length, most), 1)

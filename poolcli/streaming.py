@@ -23,9 +23,9 @@ from numpy.typing import DTypeLike
 from poolcli import engine
 from poolcli.blocks import Band, Frame, needed_inputs, outputs_at_once, tile_of, with_room
 from poolcli.errors import RangeError
+from poolcli.kernels import long_windows
 from poolcli.kernels.casts import Losses, Quotient
 from poolcli.kernels.folding import fold, is_shifted
-from poolcli.kernels import long_windows
 from poolcli.kernels.long_windows import accumulate
 from poolcli.kernels.padding import Padded, PaddedRows, padded
 from poolcli.kernels.reducers import REDUCERS
@@ -257,6 +257,7 @@ class _Held(_Stage):
                     saved=saved,
                     counted=asked.counted,
                     threads=asked.threads,
+                    block=asked.way.block,
                 )
             asked.losses[self.step.index] += lost
         return self.handed_on(first, last, carried, saved)

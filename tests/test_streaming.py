@@ -12,16 +12,16 @@ import pytest
 from numpy.typing import NDArray
 
 from poolcli import batch, engine, memory, streaming
-from poolcli.blocks import Band, Frame
-from poolcli.errors import PlanError
+from poolcli.blocks import Frame
+from poolcli.errors import PlanError, RangeError
 from poolcli.files.inputs import Source
 from poolcli.kernels import long_windows
-from poolcli.kernels.views import along
-from poolcli.memory import Streaming, _frames, may_be_totalled
-from poolcli.plan import Plan, Step, plan
+from poolcli.memory import Streaming
+from poolcli.plan import Plan, plan
 from poolcli.stages import Chain
-from tests.chains import Dice, Drawn, drawn_chain
+from tests.chains import Dice, drawn_chain
 from tests.conftest import Run, python, save, tree
+from tests.parts import CHUNK, differences, in_parts, totalled
 
 Array = NDArray[Any]
 
@@ -38,58 +38,49 @@ def _two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def parts(plan: Plan, frame: Frame, planes: int, rows: int) -> Streaming:
     """Return a way of parts in which long windows are totals wherever they may be."""
-    totalled = frozenset(step.index for step in plan.steps if may_be_totalled(step, frame))
-    return Streaming(plan, frame, planes, rows, 0, totalled)
-
-
-def in_parts(way: Streaming, array: Array, threads: int = 1) -> dict[int, Array]:
-    """Return every step's result, put together from what a run in parts writes.
-
-    Checks that all of it is written, and nothing twice.
-    """
-    whole = array.reshape(way.frame.shape(array.shape))
-    found = {step.index: np.zeros(step.shape, step.dtype) for step in way.plan.steps}
-    times = {step.index: np.zeros(step.shape, np.uint8) for step in way.plan.steps}
-
-    def read(frame: Frame, planes: range, low: int, high: int) -> Array:
-        rows = along(frame.place, slice(low, high))
-        return np.ascontiguousarray(whole[planes.start : planes.stop][rows])
-
-    def write(step: Step, frame: Frame, band: Band, part: Array) -> None:
-        outputs = along(frame.place - 1, slice(band.first, band.last))
-        where = (slice(band.planes.start, band.planes.stop), *outputs)
-        found[step.index].reshape(frame.shape(step.shape))[where] = part
-        times[step.index].reshape(frame.shape(step.shape))[where] += 1
-
-    streaming.stream(way, read, write, set(found), threads=threads)
-    assert all((each == 1).all() for each in times.values())
-    return found
-
-
-def compare_with_the_whole(drawn: Drawn, dice: Dice) -> None:
-    plan = drawn.plan
-    at_once = {result.step.index: result.array for result in engine.run(plan, drawn.array)}
-    for frame in _frames(plan):
-        length = plan.shape[frame.cut]
-        rows = dice.number(1, length)
-        planes = dice.number(1, 3) if rows == length else 1
-        found = in_parts(parts(plan, frame, planes, rows), drawn.array)
-        for index, array in at_once.items():
-            assert array is not None
-            assert found[index].tobytes() == array.tobytes(), f"{drawn}: {index}, {frame}, {rows}"
+    return Streaming(plan, frame, planes, rows, 0, totalled(plan, frame))
 
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make rows of one element be summed in chunks that maps this small have several of."""
-    monkeypatch.setattr(long_windows, "CHUNK", 16)
-    monkeypatch.setattr(streaming, "CHUNK", 16)
+    monkeypatch.setattr(long_windows, "CHUNK", CHUNK)
 
 
 @pytest.mark.usefixtures("small_chunks")
-@pytest.mark.parametrize("seed", range(200))
+@pytest.mark.parametrize("seed", range(300))
 def test_in_parts_chains_give_the_bits_of_a_run_at_once(seed: int) -> None:
-    compare_with_the_whole(drawn_chain(10_000 + seed), Dice(seed))
+    """More of them: ``python -m tests.parts``."""
+    try:
+        said = differences(drawn_chain(10_000 + seed), Dice(seed))
+    except RangeError as error:
+        said = [str(error)] if "raise --memory" not in str(error) else []
+    assert said == []
+
+
+@pytest.mark.parametrize("mode", ["reflect", "edge", "wrap"])
+@pytest.mark.parametrize("operation", ["max", "min", "avg", "sum", "lp", "gem", "avgmax", "pick"])
+@pytest.mark.parametrize("dtype", ["float32", "int16"])
+@pytest.mark.parametrize("layout", ["W", "HW", "CHW"])
+def test_long_windows_look_at_padding_that_holds_values(
+    layout: str, dtype: str, operation: str, mode: str
+) -> None:
+    """NumPy's own padding of the map says what each window holds."""
+    lengths = {"C": 2, "H": 150 if layout != "W" else 1, "W": 5 if layout != "W" else 150}
+    shape = tuple(lengths[axis] for axis in layout)
+    array = np.random.default_rng(6).integers(1, 100, shape).astype(dtype)
+    spec = f"{operation}:67,pad=5" if layout == "W" else f"{operation}:67x2,pad=5x1"
+    planned = plan(shape, f"{spec},pad-mode={mode}", layout=layout, dtype=dtype)
+    room = [(0, 0) if axis == "C" else (5, 5) for axis in layout]
+    room = room if layout == "W" else [*room[:-1], (1, 1)]
+    wide = np.pad(array, room, mode=mode)  # type: ignore[call-overload] # any of its modes
+    bare = operation + (":67" if layout == "W" else ":67x2")
+    (expected,) = engine.run(plan(wide.shape, bare, layout=layout, dtype=dtype), wide)
+    assert expected.array is not None
+    for frame in memory.frames(planned):
+        for rows in (1, 64, 65, 150):
+            found = in_parts(parts(planned, frame, 1, rows), array).results[1]
+            np.testing.assert_array_equal(found, expected.array, err_msg=f"{frame} {rows}")
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -103,7 +94,7 @@ def test_padding_that_holds_values_needs_rows_from_further_on(
 ) -> None:
     planned = plan((3, 40, 9), f"{spec},pad-mode={mode}", "median:2", dtype="float32")
     array = np.random.default_rng(1).standard_normal((3, 40, 9)).astype(np.float32)
-    found = in_parts(parts(planned, Frame(1, 1), 1, rows), array)
+    found = in_parts(parts(planned, Frame(1, 1), 1, rows), array).results
     for result in engine.run(planned, array):
         assert result.array is not None
         assert found[result.step.index].tobytes() == result.array.tobytes()
@@ -119,7 +110,7 @@ def test_running_totals_have_the_bits_of_sums_at_once(layout: str, spec: str, ro
     generator = np.random.default_rng(2)
     array = generator.standard_normal(shape) * 10.0 ** generator.integers(-3, 4, shape)
     planned = plan(shape, spec, layout=layout, dtype="float64")
-    found = in_parts(parts(planned, Frame(0, 0), 1, rows), array)
+    found = in_parts(parts(planned, Frame(0, 0), 1, rows), array).results
     for result in engine.run(planned, array):
         assert result.array is not None
         assert found[result.step.index].tobytes() == result.array.tobytes()
@@ -244,7 +235,7 @@ def test_an_image_is_not_read_in_parts(poolcli: Run, here: Path) -> None:
 
 def test_too_little_memory_for_a_single_row_is_refused(poolcli: Run, here: Path) -> None:
     zeros(here / "a.npy", (4, 1500, 1600))
-    said = poolcli("run", "a.npy", "-s", "max:2", "-q", "--memory", "8MiB").error(1)
+    said = poolcli("run", "a.npy", "-s", "max:2", "-q", "--memory", "256KiB").error(1)
     assert ": the smallest part that it can be cut into takes " in said
     assert tree(here) == ["a.npy"]
 
@@ -295,11 +286,11 @@ def test_another_file_in_its_place_is_noticed(
 
 def test_what_fits_is_held_whole_and_what_does_not_is_planned_in_parts(here: Path) -> None:
     zeros(here / "a.npy", (4, 1500, 1600))
-    for size, in_parts in ((SMALL, True), (1 << 30, False)):
+    for size, is_cut in ((SMALL, True), (1 << 30, False)):
         request = batch.Options(memory=size)
         (job,) = batch.prepare([Source("a.npy")], Chain.parse("max:2"), request)
         assert isinstance(job, batch.Job)
-        assert job.in_parts == in_parts
+        assert job.in_parts == is_cut
         assert job.needed <= size
 
 
