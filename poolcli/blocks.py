@@ -207,12 +207,14 @@ def bands(step: Step, frame: Frame, whole: Band, block: int) -> Iterator[Band]:
     item = max(ITEM_SIZES[step.dtype], min(ITEM_SIZES[step.carried], _SUMMED))
     planes = max(1, prod(step.shape[: frame.lead]))
     outputs = step.shape[frame.cut]
-    room = prod(room_shape(step)[frame.lead :])
+    lengths = room_shape(step)
+    room = prod(lengths[frame.lead :])
+    row = room // max(1, lengths[frame.cut])
     both = max(room, prod(step.shape) // planes)
     per_output = max(1, both * item // max(1, outputs))
     count = whole.last - whole.first
     # A few outputs may look at most of the plane.
-    seen = min(room, both * count // max(1, outputs) + row_size(step, frame) * _reach(step, frame))
+    seen = min(room, both * count // max(1, outputs) + row * _reach(step, frame))
     per_plane = max(per_output * count, seen * item)
     if per_plane <= block:
         group = max(1, block // max(1, per_plane))

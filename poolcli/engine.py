@@ -162,11 +162,21 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """A step in the frame that it is cut in, its windows placed."""
+    """A step in the frame that it is cut in, and what all its blocks share."""
 
     step: Step
     frame: Frame
+    axes: tuple[int, ...]
+    """The axes within a plane that windows lie on."""
     windows: tuple[Window, ...]
+    """The windows there, placed."""
+    alone: tuple[bool, ...]
+
+    @classmethod
+    def of(cls, step: Step, frame: Frame) -> _Task:
+        placed = placed_windows(step)
+        acting = tuple(placed[place] for place in frame.acting(step)) if placed else ()
+        return cls(step, frame, frame.axes(step), acting, frame.lone(step) if placed else ())
 
 
 def fill(  # noqa: PLR0913 - what to compute, of what, and where to put it
@@ -207,7 +217,7 @@ def fill(  # noqa: PLR0913 - what to compute, of what, and where to put it
     """
     if not step.stage.can_run:
         raise PlanError(f"stage {step.index} ({step.stage}): without weights it can't be run")
-    task = _Task(step, frame, placed_windows(step))
+    task = _Task.of(step, frame)
     losses: list[Losses] = []
 
     def compute(band: Band) -> None:
@@ -312,7 +322,7 @@ def _put(
 def find_places(step: Step, array: Array, *, threads: int | None = None) -> Array:
     """Return where each window's maximum stands, as a flat index over the windowed axes."""
     frame = frame_of(step)
-    task = _Task(step, frame, placed_windows(step))
+    task = _Task.of(step, frame)
     places = np.empty(step.shape, np.int64)
     framed = places.reshape(frame.shape(step.shape))
     source = Held(array.reshape(frame.shape(array.shape)))
@@ -363,9 +373,7 @@ def _view(
 
     ``located`` says that the places of elements in the whole map are needed, too.
     """
-    step, frame, place = task.step, task.frame, task.frame.place
-    stage, axes = step.stage, frame.axes(step)
-    windows = [task.windows[acting] for acting in frame.acting(step)]
+    place, stage, axes, windows = task.frame.place, task.step.stage, task.axes, task.windows
     array = source.array
     if place not in axes:
         array = source.along(place, band.first, band.last)
@@ -389,10 +397,9 @@ def _view(
     array = np.ascontiguousarray(array)
     draws = _draws(task, band) if stage.operation.key("seed") else None
     lengths = tuple(window.length for window in windows)
-    alone = frame.lone(step)
     seen = tuple(local[axis] for axis in axes)
     places = tuple(sources[axis] for axis in axes)
-    return View(array, axes, seen, draws, places, lengths, target, alone)
+    return View(array, axes, seen, draws, places, lengths, target, task.alone)
 
 
 def _draws(task: _Task, band: Band) -> Array:
