@@ -285,7 +285,7 @@ def _settle(step: Step, array: Array) -> None:
     facts = step.stage.operation
     if facts.compares or facts.family == "plain":
         array += 0.0
-    if facts.name in _COPIES:
+    if facts.name in _COPIES and not step.stage.is_linear:
         return
     # A maximum passes NaN on, and is the quickest way to find one; half precision has no fast one.
     if not array.size or (array.dtype != np.float16 and not np.isnan(array.max())):

@@ -106,8 +106,13 @@ _few_intervals = lru_cache(maxsize=64)(intervals)
 
 
 def _kept_intervals(window: Window) -> tuple[Array, Array]:
-    """Return a window's intervals; those of few windows are kept, for the next block."""
-    return _few_intervals(window) if window.output <= _KEPT else intervals(window)
+    """Return a window's intervals; those of few windows are kept, for the next block.
+
+    Not those of fractional windows, which are equal for equal samples of different precisions, but
+    lie elsewhere.
+    """
+    kept = isinstance(window, Sliding | Adaptive) and window.output <= _KEPT
+    return _few_intervals(window) if kept else intervals(window)
 
 
 def _gathered(rows: Array, starts: Array, size: int, spacing: int) -> Array:
