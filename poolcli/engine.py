@@ -23,7 +23,6 @@ from poolcli.blocks import (
     Frame,
     bands,
     frame_of,
-    needed_inputs,
     processors,
 )
 from poolcli.errors import PlanError, RangeError, SpecError
@@ -388,10 +387,11 @@ def _view(
             array = part.taken(array, axis, base)
             local[axis] = part.window
             sources[axis] = part.positions if located else 0
+        elif span == (0, window.output) and array.shape[axis] == window.length:
+            local[axis], sources[axis] = window, 0
         else:
-            low, high = needed_inputs(window, span, None)
+            low, high, local[axis] = window.part(*span)
             array = array[along(axis, slice(low - base, high - base))]
-            local[axis] = window if span == (0, window.output) else window.part(*span)[2]
             sources[axis] = low
     # In one order in memory, on which the order of a sum may depend.
     array = np.ascontiguousarray(array)

@@ -248,8 +248,12 @@ def _parted(
     row = prod(plan.shape) // max(1, planes * length) * ITEM_SIZES[plan.dtype]
     most = max(1, min(_MOST_AT_ONCE, room // 8) // max(1, row))
 
+    # Towards the end, where padding follows, each of many steps may hold so much.
+    share = room // (4 * len(plan.steps) + 4) if manner.frugal else room // 8
+    least = min(_LEAST_AT_ONCE, share)
+
     def sized(rows: int, planes: int) -> Streaming:
-        at_once = max(min(_LEAST_AT_ONCE, room // 8), planes * rows * row)
+        at_once = max(least, planes * rows * row)
         way = Streaming(plan, frame, planes, rows, 0, manner.totalled, threads, at_once, block)
         return replace(way, needed=_needed(way, saved) + threads * buffers)
 
