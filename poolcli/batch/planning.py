@@ -115,7 +115,8 @@ class _Planner:
 
     def prepared(self, source: Source) -> Job | Outcome:
         try:
-            header = source.read_header(self.options.layout, self.options.max_pixels)
+            options = self.options
+            header = source.read_header(options.layout, options.max_pixels, options.memory)
             if header not in self.known:
                 self.known[header] = self._planned(header)
             return _within_memory(self._job(source, header), self.options)
@@ -201,8 +202,8 @@ def _needed(job: Job, saved: Collection[int], options: Options) -> int:
         needed = job.lighting.needed(job.plan, saved)
     held = job.size
     if job.header.is_image:
-        # What is decoded is copied once.
-        needed += held
+        # What is decoded is copied once; some formats hold their code meanwhile.
+        needed += held + job.header.coded
     elif needed + held > options.memory and not job.source.can_be_read_in_parts():
         # Fortran order is turned into C order, which takes it twice.
         needed += held

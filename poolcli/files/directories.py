@@ -34,6 +34,8 @@ _HEAD: Final = 8
 _MOST_FIELDS: Final = 1 << 16
 _LONGEST: Final = 1 << 20
 """Bytes of a field; no longer one is worth carrying, and each takes some times as many to read."""
+_MOST_TOGETHER: Final = 8 << 20
+"""Bytes of a directory's fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +126,68 @@ def read_head(stream: BinaryIO) -> tuple[Form, int]:
     raise ValueError("it does not begin as one")
 
 
+def pages(stream: BinaryIO) -> tuple[int, ...]:
+    """Return where the directory of each page of a TIFF file stands, in order.
+
+    A page that leads back to an earlier one is the last.
+
+    Raises
+    ------
+    ValueError
+        If a page leads to where none can be, or there are too many.
+    """
+    form, at = _page_form(stream)
+    end = stream.seek(0, os.SEEK_END)
+    stream.seek(at)
+    found: dict[int, None] = {}
+    (place,) = form.place.unpack(stream.read(form.place.size))
+    while place and place not in found:
+        if place > end or len(found) >= _MOST_PAGES:
+            raise ValueError(
+                f"page {len(found) + 1:,} lies beyond its end"
+                if place > end
+                else f"more than {_MOST_PAGES:,} pages"
+            )
+        found[place] = None
+        stream.seek(place)
+        count = stream.read(form.count.size)
+        if len(count) == form.count.size:
+            (fields,) = form.count.unpack(count)
+            stream.seek(min(place + form.count.size + fields * form.entry.size, end))
+        following = stream.read(form.place.size)
+        if len(following) < form.place.size:
+            raise ValueError(f"it ends within the directory of page {len(found):,}")
+        (place,) = form.place.unpack(following)
+    return tuple(found)
+
+
+_MOST_PAGES: Final = 1 << 20
+
+
+def pointer_to(stream: BinaryIO, place: int) -> tuple[int, bytes]:
+    """Return what a TIFF file would say at which place, were a directory its first."""
+    form, at = _page_form(stream)
+    return at, form.place.pack(place)
+
+
+def _page_form(stream: BinaryIO) -> tuple[Form, int]:
+    """Return how a TIFF file writes directories, and where it says where the first one stands.
+
+    Pillow reads files, too, whose mark is in the other order of bytes.
+    """
+    stream.seek(0)
+    start = stream.read(4)
+    big = start[2:3] == b"+"
+    return Form("<" if start.startswith(b"II") else ">", big or start[3:4] == b"+"), 8 if big else 4
+
+
 def read(
     stream: BinaryIO, form: Form, place: int, wanted: Callable[[int], bool]
 ) -> tuple[dict[int, Field], int]:
     """Read a directory's wanted fields, and count those that can't be read."""
     found: dict[int, Field] = {}
-    end = left = stream.seek(0, os.SEEK_END)
+    end = stream.seek(0, os.SEEK_END)
+    left = min(end, _MOST_TOGETHER)
     if not _HEAD <= place <= end - form.count.size:
         return found, 1
     stream.seek(place)

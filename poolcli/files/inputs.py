@@ -102,10 +102,13 @@ class Source:
         except OSError as error:
             raise InputError(reason(error)) from error
 
-    def read_header(self, layout: str | None, max_pixels: int = MAX_PIXELS) -> Header:
+    def read_header(
+        self, layout: str | None, max_pixels: int = MAX_PIXELS, memory: int | None = None
+    ) -> Header:
         """Read what the input is: its shape, layout, dtype and format.
 
-        ``layout`` is that of an array; an image knows its own.
+        ``layout`` is that of an array; an image knows its own. ``memory`` is the most bytes that
+        this may take where a format is held whole.
         """
         with self.opened() as stream:
             if _begins_as_array(stream):
@@ -115,7 +118,7 @@ class Source:
                 return Header(found.shape, layout_of(len(found.shape), layout), found.name, "npy")
             from poolcli.files import images
 
-            return images.read_header(stream, max_pixels)
+            return images.read_header(stream, max_pixels, memory)
 
     def can_be_read_in_parts(self) -> bool:
         """Whether it is an array in C order, whose parts lie in few pieces."""
