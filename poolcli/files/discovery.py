@@ -8,6 +8,7 @@ import stat
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path, PurePath
 from typing import BinaryIO
@@ -186,7 +187,8 @@ def _named(word: str) -> dict[str, Source]:
         if separator and member:
             archive += _ARCHIVE
             place = f"{os.path.realpath(archive)}\0{member}"
-            return {place: Source(word, file=archive, member=member)}
+            known = _arrays_of(archive, _changed(archive)).get(place)
+            return {place: known or Source(word, file=archive, member=member)}
         return {place: Source(word, file=_not_stdin(word))}
     source = Source(word, file=_not_stdin(word))
     if PurePath(word).suffix.lower() in KNOWN_SUFFIXES - {_ARCHIVE}:
@@ -208,8 +210,10 @@ def _expanded(source: Source, stream: BinaryIO, place: str) -> dict[str, Source]
     """Return a source, or if it is an archive, its arrays, by their places."""
     if not is_archive(stream):
         return {place: source}
-    from poolcli.files.archives import members
+    from poolcli.files.archives import distinct_names, members
 
+    found = members(stream)
+    aliases = distinct_names(found)
     return {
         f"{place}\0{member}": Source(
             f"{source.name}:{member}",
@@ -218,9 +222,33 @@ def _expanded(source: Source, stream: BinaryIO, place: str) -> dict[str, Source]
             folder=source.folder,
             member=member,
             entry=entry,
+            alias=aliases.get(member),
         )
-        for member, entry in members(stream).items()
+        for member, entry in found.items()
     }
+
+
+@lru_cache(maxsize=1)
+def _arrays_of(archive: str, _changed: tuple[int, ...]) -> dict[str, Source]:
+    """Return an archive's arrays by their places; its directory is read once for all of them.
+
+    One that can't be read has none here, and says why when it is read.
+    """
+    source = Source(archive)
+    try:
+        with source.opened() as stream:
+            return _expanded(source, stream, os.path.realpath(archive))
+    except InputError:
+        return {}
+
+
+def _changed(path: str) -> tuple[int, ...]:
+    """Return what differs where a file has changed."""
+    try:
+        facts = os.stat(path)  # noqa: PTH116 - Path.stat raises on names that can't be
+    except (OSError, ValueError):
+        return ()
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 def _in_folder(top: str, search: Search, seen: _Seen) -> dict[str, Source]:

@@ -20,7 +20,7 @@ from poolcli.files import carried, depth, directories, exif, gif, png, webp
 from poolcli.files.depth import Deep
 from poolcli.files.formats import Encoding
 from poolcli.files.metadata import Metadata
-from poolcli.files.opening import HELD_WHOLE, MOST_HELD, allow_again, opened, opened_page, too_many
+from poolcli.files.opening import HELD_WHOLE, allow_again, opened, opened_page, too_many
 from poolcli.files.streams import length_of, place_kept
 from poolcli.kernels.views import Array
 from poolcli.maps import Header
@@ -88,8 +88,7 @@ def read_header(stream: BinaryIO, max_pixels: int, memory: int | None = None) ->
         If it is no image, has more pixels than ``max_pixels``, bits that Pillow would drop, or is
         of a format that is held whole and takes more than ``memory`` bytes.
     """
-    most = MOST_HELD if memory is None else memory
-    with opened(stream, max_pixels, most, decoding=False) as image:
+    with opened(stream, max_pixels, memory, decoding=False) as image:
         return _facts(image, stream, max_pixels).header
 
 

@@ -16,7 +16,7 @@ from typing import BinaryIO, Final, cast
 from PIL import Image, UnidentifiedImageError
 
 from poolcli.errors import InputError
-from poolcli.files import avif, carried, directories, png, webp
+from poolcli.files import avif, carried, directories, jpeg, png, webp
 from poolcli.files.streams import Metered, length_of, place_kept
 from poolcli.memory import in_words
 
@@ -25,8 +25,6 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 # What Pillow logs of a broken file is no second line beside the error, unless somebody listens.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
-MOST_HELD: Final = 1 << 30
-"""Bytes that opening an image of a format that Pillow reads whole may take, if nobody says."""
 HELD_WHOLE: Final = {"webp": 2, "avif": 1}
 """Formats that Pillow reads whole, and how many copies it makes to open them."""
 
@@ -46,7 +44,7 @@ _NO_PICTURES: Final = frozenset({"EPS", "BUFR", "GRIB", "HDF5", "MPEG", "WMF"})
 
 @contextmanager
 def opened(
-    stream: BinaryIO, max_pixels: int, most: int = MOST_HELD, *, decoding: bool = True
+    stream: BinaryIO, max_pixels: int, memory: int | None = None, *, decoding: bool = True
 ) -> Iterator[Image.Image]:
     """Open an image; whatever Pillow makes of broken bytes is one kind of error.
 
@@ -56,15 +54,15 @@ def opened(
         The image's file.
     max_pixels
         The most pixels of a frame.
-    most
-        The most bytes that opening may take, of formats that Pillow reads whole.
+    memory
+        The most bytes that opening may take, of formats that Pillow reads whole; None for any.
     decoding
         Whether the pixels are decoded too.
     """
     # Beside the image's own size, which its reader checks, there are those that only Pillow sees,
     # as of a GIF's later frames. It refuses twice this number.
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, -(-max_pixels // 2))
-    opening = _Opening(stream, most)
+    opening = _Opening(stream, memory)
     try:
         with opening.image() as image:
             if decoding and image.format == "PNG":
@@ -114,14 +112,14 @@ def _allow_pixels(metered: Metered, image: Image.Image) -> None:
 class _Opening:
     """Finds out what a file is, and lets Pillow read no more of it than that takes."""
 
-    def __init__(self, stream: BinaryIO, most: int) -> None:
-        self._stream, self._most = stream, most
+    def __init__(self, stream: BinaryIO, memory: int | None) -> None:
+        self._stream, self._memory = stream, memory
         self._metered = Metered(stream)
 
     @property
     def refusal(self) -> str:
         """What Pillow was refused, in words; empty if nothing was."""
-        return self._metered.refusal
+        return self._metered.refusal and f"{self._metered.refusal} to read its pixels"
 
     def image(self) -> Image.Image:
         """Return the image, of which as much may be read as its pixels can need.
@@ -138,7 +136,7 @@ class _Opening:
             raise InputError(
                 "PostScript is a program, not a picture: save what it draws as PNG first"
             )
-        allowed = _allowed(self._stream, start, self._most)
+        allowed = _allowed(self._stream, start, self._memory)
         image = self._identified(allowed)
         if image is None and start.startswith(_JPEG):
             image = self._with_broken_exif(allowed)
@@ -157,9 +155,9 @@ class _Opening:
                 try:
                     return Image.open(cast("BinaryIO", self._metered), formats=(name,))
                 except UnidentifiedImageError:
-                    refusal = refusal or self.refusal
+                    refusal = refusal or self._metered.refusal
         if refusal:
-            raise InputError(f"a broken image: before its pixels, {refusal}")
+            raise InputError(f"a broken image: {refusal} to read what stands before its pixels")
         return None
 
     def _with_broken_exif(self, allowed: int) -> Image.Image | None:
@@ -177,25 +175,27 @@ class _Opening:
         return image
 
 
-def _allowed(stream: BinaryIO, start: bytes, most: int) -> int:
+def _allowed(stream: BinaryIO, start: bytes, memory: int | None) -> int:
     """Return how many bytes may be read to open an image.
 
     Raises
     ------
     InputError
-        If Pillow reads all of it, and that is more than ``most``, or than its pixels can need.
+        If Pillow reads all of it, and that takes more than ``memory``, or than its pixels can need.
     """
+    if start.startswith(_JPEG):
+        jpeg.refuse_excess(stream)
     form = _held_whole(start)
     if form is None:
         return _MOST_BESIDE
     length = length_of(stream)
-    held = HELD_WHOLE[form] * length
-    if held > most:
-        raise InputError(
-            f"it takes {in_words(held)} to open, of which {in_words(most)} may be used: "
-            f"{form.upper()} files are held whole"
-        )
     (webp if form == "webp" else avif).refuse_excess(stream, _MOST_BESIDE)
+    held = HELD_WHOLE[form] * length
+    if memory is not None and held > memory:
+        raise InputError(
+            f"it takes {in_words(held)} at once, of which --memory allows {in_words(memory)}: "
+            "images are held whole"
+        )
     return length + _MOST_BESIDE
 
 

@@ -152,8 +152,7 @@ class Metered(io.BufferedIOBase):
         self._left -= max(size, _LEAST)
         if self._left < 0:
             self._left = 0
-            asked = f"asks for {in_words(size)} at once" if size > self._most else "goes on"
-            self.refusal = self.refusal or f"{asked}, of which {in_words(self._most)} are read"
+            self.refusal = f"it takes more than {in_words(self._most)}"
             raise RefusedError(self.refusal)
 
     def _patched(self, data: bytes) -> bytes:
