@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +16,6 @@ class Header:
     layout: str
     dtype: str
     format: str
-    coded: int = field(default=0, compare=False)
-    """Bytes of the file that are held while it is decoded, beside the elements."""
 
     @property
     def is_image(self) -> bool:

@@ -202,8 +202,8 @@ def _needed(job: Job, saved: Collection[int], options: Options) -> int:
         needed = job.lighting.needed(job.plan, saved)
     held = job.size
     if job.header.is_image:
-        # What is decoded is copied once; some formats hold their code meanwhile.
-        needed += held + job.header.coded
+        # What is decoded is copied once.
+        needed += held
     elif needed + held > options.memory and not job.source.can_be_read_in_parts():
         # Fortran order is turned into C order, which takes it twice.
         needed += held

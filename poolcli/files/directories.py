@@ -5,11 +5,15 @@ Format: TIFF 6.0, section 2; BigTIFF has the same with longer counts and places.
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Final, Literal
+
+from poolcli.errors import OutputError
+from poolcli.memory import in_words
 
 Order = Literal["<", ">"]
 
@@ -210,6 +214,69 @@ def read(
             stream.seek(at)
         found[tag] = Field(kind, held[:length] if at is None else stream.read(length), at)
     return found, unread
+
+
+class PageWriter:
+    """Joins TIFF files of one page to one of many, each page where it is written once for all."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._following: int | None = None
+        """Where the last page says where the next one stands."""
+
+    def write(self, page: bytes) -> None:
+        """Append the first page of a TIFF file.
+
+        Raises
+        ------
+        OutputError
+            If places in the whole no longer fit 32 bits.
+        """
+        stream, base = self._stream, self._stream.seek(0, os.SEEK_END)
+        form, place = read_head(io.BytesIO(page))
+        if base + 2 * len(page) > _LAST_PLACE:
+            raise OutputError(f"its frames take more than the {in_words(_LAST_PLACE)} of a TIFF")
+        content, following = _moved(page, form, place, base)
+        stream.write(content + bytes(-len(content) % _ALIGNED))
+        if self._following is not None:
+            stream.seek(self._following)
+            stream.write(form.place.pack(base + place))
+        self._following = base + following
+
+
+_ALIGNED: Final = 16
+_LAST_PLACE: Final = 2**32 - 1
+_PIXELS_AT: Final = frozenset({0x0111, 0x0144})
+"""Tags that say where pixels stand: of strips, and of tiles."""
+
+
+def _moved(page: bytes, form: Form, place: int, base: int) -> tuple[bytes, int]:
+    """Return a file of one page to stand at a place in another, and where it says what follows."""
+    content = bytearray(page)
+    (count,) = form.count.unpack_from(content, place)
+    at = place + form.count.size
+    for _ in range(count):
+        tag, kind, number, held = form.entry.unpack_from(content, at)
+        own = form.place.unpack(held)[0]
+        is_apart = number * _SIZES.get(kind, 1) > form.place.size
+        if is_apart:
+            held = form.place.pack(own + base)
+        if tag in _PIXELS_AT:
+            values = content[own:] if is_apart else held
+            places = struct.unpack_from(f"{form.order}{number}{_NUMBERS[kind]}", values)
+            packed = struct.pack(f"{form.order}{number}I", *(each + base for each in places))
+            if len(packed) <= form.place.size:
+                held = packed
+            elif kind == LONG:
+                content[own : own + len(packed)] = packed
+            else:
+                # They are longer now.
+                held = form.place.pack(len(content) + base)
+                content += packed
+            kind = LONG
+        form.entry.pack_into(content, at, tag, kind, number, held)
+        at += form.entry.size
+    return bytes(content), at
 
 
 def amend(stream: BinaryIO, fields: Directory) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path, PurePath
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from poolcli.errors import InputError, UsageError
 from poolcli.files.formats import KNOWN_SUFFIXES
@@ -134,25 +134,53 @@ def shard(
 def read_list(name: str, stdin: BinaryIO | None, *, null: bool) -> list[str]:
     """Read names from a file, or from standard input: a line each, or NUL between them.
 
+    A name that is listed twice counts once.
+
     Raises
     ------
     UsageError
         If it can't be read.
     """
     try:
-        if name == STDIN:
-            if stdin is None:
-                raise UsageError("standard input is closed: --files-from has nothing to read")
-            content = stdin.read()
-        else:
-            content = Path(name).read_bytes()
-    except (OSError, ValueError) as error:
+        if name != STDIN:
+            with Path(name).open("rb") as stream:
+                return _listed(stream, null=null)
+        if stdin is None:
+            raise InputError("standard input is closed: it has nothing to read")
+        return _listed(stdin, null=null)
+    except (OSError, ValueError, InputError) as error:
         why = reason(error) if isinstance(error, OSError) else str(error)
         raise UsageError(f"--files-from {name}: {why}") from error
-    if not null and b"\0" in content:
-        raise UsageError(f"--files-from {name}: it has NUL in it, as between names: give -0 too")
-    lines = content.split(b"\0" if null else b"\n")
-    return [os.fsdecode(line) for line in lines if line]
+
+
+_PART: Final = 1 << 16
+_LONGEST_NAME: Final = 1 << 16
+"""Bytes; no system takes as many."""
+_MOST_NAMES: Final = 1 << 20
+
+
+def _listed(stream: BinaryIO, *, null: bool) -> list[str]:
+    """Return the names of a list, each once; it is read in steps, and may have no end.
+
+    Raises
+    ------
+    InputError
+        If it is none, or longer than one can be.
+    """
+    apart = b"\0" if null else b"\n"
+    names: dict[bytes, None] = {}
+    rest = b""
+    while part := stream.read(_PART):
+        if not null and b"\0" in part:
+            raise InputError("it has NUL in it, as between names: give -0 too")
+        *whole, rest = (rest + part).split(apart)
+        names.update(dict.fromkeys(whole))
+        if len(rest) > _LONGEST_NAME:
+            raise InputError(f"a name of more than {_LONGEST_NAME:,} bytes: it is no list of files")
+        if len(names) > _MOST_NAMES:
+            raise InputError(f"more than {_MOST_NAMES:,} names: split it, or give folders")
+    names[rest] = None
+    return [os.fsdecode(name) for name in names if name]
 
 
 def _piped(stdin: BinaryIO | None) -> dict[str, Source]:

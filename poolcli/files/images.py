@@ -10,18 +10,18 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, overload
 
 import numpy as np
-from PIL import Image, ImageSequence, PngImagePlugin
+from PIL import Image, PngImagePlugin
 
 from poolcli.errors import InputError
 from poolcli.files import carried, depth, directories, exif, gif, png, webp
 from poolcli.files.depth import Deep
 from poolcli.files.formats import Encoding
 from poolcli.files.metadata import Metadata
-from poolcli.files.opening import HELD_WHOLE, allow_again, opened, opened_page, too_many
-from poolcli.files.streams import length_of, place_kept
+from poolcli.files.opening import each_frame, opened, opened_page, too_many
+from poolcli.files.streams import place_kept
 from poolcli.kernels.views import Array
 from poolcli.maps import Header
 
@@ -154,10 +154,7 @@ def _each(image: Image.Image, stream: BinaryIO) -> Iterator[Image.Image]:
             with opened_page(stream, place) as page:
                 yield page
         return
-    allow_again(image)
-    for frame in ImageSequence.Iterator(image):
-        yield frame
-        allow_again(image)
+    yield from each_frame(image)
 
 
 def _count_frames(image: Image.Image, stream: BinaryIO) -> int:
@@ -187,35 +184,75 @@ def write(
         frames = frames[..., 0]
     channels = frames.shape[-1] if frames.ndim == 4 else 1  # noqa: PLR2004 - N, H, W, C
     held = encoding.metadata.held_by(name, channels)
-    pictures = [Image.fromarray(np.ascontiguousarray(frame)) for frame in frames]
-    durations = held.durations if len(held.durations) == len(pictures) else ()
-    if name == "webp" and len(pictures) > 1:
-        _write_animation(stream, pictures, durations, held)
-        return
     options = {**_ENCODERS[name], **_options(held, name)}
-    if len(pictures) > 1:
-        options |= {"save_all": True, "append_images": pictures[1:]}
-        # A picture without a duration is shown where animations are not.
-        options["default_image"] = name == "png" and None in durations
     if name == "png":
         options["compress_level"] = encoding.png_level
     if name == "jpg":
         options["quality"] = encoding.quality
     if name == "tiff" and array.dtype.kind == "f":
         options["compression"] = "raw"  # Pillow can't deflate floats
-    pictures[0].save(stream, **options)
-    if name == "png" and durations:
-        png.set_delays(stream, [each for each in durations if each is not None])
+    if len(frames) > 1:
+        _WRITERS[name](stream, _Pictures(frames), held, options)
+    else:
+        _picture(frames[0]).save(stream, **options)
     if name == "tiff" and (kept := carried.exif_for(held, name)).fields:
         # Pillow would change letters, and fails to compress a picture with EXIF's own directory.
         exif.append(stream, kept)
 
 
-def _write_animation(
-    stream: BinaryIO,
-    pictures: Sequence[Image.Image],
-    durations: Sequence[float | None],
-    held: Metadata,
+def _picture(frame: Array) -> Image.Image:
+    return Image.fromarray(np.ascontiguousarray(frame))
+
+
+class _Pictures(Sequence[Image.Image]):
+    """Frames as Pillow's pictures, each made when it is asked for."""
+
+    def __init__(self, frames: Array) -> None:
+        self._frames = frames
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    @overload
+    def __getitem__(self, index: int) -> Image.Image: ...
+    @overload
+    def __getitem__(self, index: slice) -> _Pictures: ...
+    def __getitem__(self, index: int | slice) -> Image.Image | _Pictures:
+        if isinstance(index, slice):
+            return _Pictures(self._frames[index])
+        return _picture(self._frames[index])
+
+
+def _write_png(
+    stream: BinaryIO, pictures: _Pictures, held: Metadata, options: dict[str, Any]
+) -> None:
+    """Encode frames as an animated PNG."""
+    durations = _durations(pictures, held)
+    # A picture without a duration is shown where animations are not.
+    still = None in durations
+    pictures[0].save(
+        stream, save_all=True, append_images=pictures[1:], default_image=still, **options
+    )
+    if durations:
+        png.set_delays(stream, [each for each in durations if each is not None])
+
+
+def _write_tiff(
+    stream: BinaryIO, pictures: _Pictures, _held: Metadata, options: dict[str, Any]
+) -> None:
+    """Encode frames one by one as TIFF, and join them.
+
+    Pillow would look through all pages before it writes the next one.
+    """
+    writer = directories.PageWriter(stream)
+    for picture in pictures:
+        page = io.BytesIO()
+        picture.save(page, **options)
+        writer.write(page.getvalue())
+
+
+def _write_webp(
+    stream: BinaryIO, pictures: _Pictures, held: Metadata, options: dict[str, Any]
 ) -> None:
     """Encode frames one by one as WebP, and join them."""
     stills = []
@@ -223,17 +260,25 @@ def _write_animation(
         still = io.BytesIO()
         picture.save(still, **_ENCODERS["webp"])
         stills.append(still.getvalue())
-    kept = carried.exif_for(held, "webp")
     joined = webp.animation(
         stills,
         pictures[0].size,
-        durations or [0] * len(stills),
+        _durations(pictures, held) or [0] * len(stills),
         alpha=pictures[0].has_transparency_data,
         plays=held.plays,
         icc=held.icc,
-        exif=kept.block() if kept.fields else None,
+        exif=options["exif"].removeprefix(carried.EXIF_MARK) if "exif" in options else None,
     )
     stream.write(joined)
+
+
+_WRITERS: Final = {"png": _write_png, "tiff": _write_tiff, "webp": _write_webp}
+"""How several frames are written."""
+
+
+def _durations(pictures: _Pictures, held: Metadata) -> Sequence[float | None]:
+    """Return how long each frame is shown; nothing where that is not known of each."""
+    return held.durations if len(held.durations) == len(pictures) else ()
 
 
 _ENCODERS: Final[dict[str, dict[str, Any]]] = {
@@ -284,8 +329,7 @@ def _facts(image: Image.Image, stream: BinaryIO, max_pixels: int) -> _Facts:
     layout = "NHW" if frames > 1 else "HW"
     if mode in _CHANNELS:
         shape, layout = (*shape, _CHANNELS[mode]), layout + "C"
-    coded = length_of(stream) if name in HELD_WHOLE else 0
-    header = Header(shape, layout, _DTYPES.get(mode, "uint8"), name, coded)
+    header = Header(shape, layout, _DTYPES.get(mode, "uint8"), name)
     clear = clear if mode in _DEEP else None
     return _Facts(mode, frames, orientation, header, said.metadata, deep, clear)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, Final, cast
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageSequence, UnidentifiedImageError
 
 from poolcli.errors import InputError
 from poolcli.files import avif, carried, directories, jpeg, png, webp
@@ -97,11 +97,14 @@ def opened_page(stream: BinaryIO, place: int) -> Iterator[Image.Image]:
         yield page
 
 
-def allow_again(image: Image.Image) -> None:
-    """Let as much be read for the next frame as for the first."""
+def each_frame(image: Image.Image) -> Iterator[Image.Image]:
+    """Yield an image's frames in order; for each, as much may be read as for the first."""
+    # Pillow forgets it with the first frame that is decoded.
     metered = getattr(image, "fp", None)
-    if isinstance(metered, Metered):
-        metered.allow_again()
+    for frame in ImageSequence.Iterator(image):
+        yield frame
+        if isinstance(metered, Metered):
+            metered.allow_again()
 
 
 def _allow_pixels(metered: Metered, image: Image.Image) -> None:
