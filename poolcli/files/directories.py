@@ -216,6 +216,79 @@ def read(
     return found, unread
 
 
+def page_alone(stream: BinaryIO, place: int) -> bytes | None:
+    """Return a file of the one page that has its directory at a place, if it can stand alone.
+
+    On its way to a page that it decodes, libtiff looks through all pages of a file. Pages that it
+    does not decode, and such as hold more than their directory tells, are left where they are.
+
+    Raises
+    ------
+    ValueError
+        If it is broken, or has more bytes than its pixels can need.
+    """
+    form, _ = _page_form(stream)
+    fields = _fields(stream, form, place)
+    numbers = {
+        tag: fields[tag].numbers(form.order)
+        for tag in (_WIDTH, _HEIGHT, _COMPRESSION, *_PIXELS_AT, *_PIXELS_AT.values())
+        if tag in fields and fields[tag].kind in _NUMBERS
+    }
+    at = next((tag for tag in _PIXELS_AT if tag in numbers and _PIXELS_AT[tag] in numbers), None)
+    whole = {_WIDTH, _HEIGHT, _COMPRESSION} <= numbers.keys()
+    if at is None or not whole or numbers[_COMPRESSION][0] in (_PLAIN, _OLD_JPEG):
+        return None
+    most = _MOST_BESIDE + _MOST_OF_PIXEL * int(numbers[_WIDTH][0] * numbers[_HEIGHT][0])
+    content = bytearray(next(head for head, known in HEADS.items() if known == form))
+    content += bytes(form.place.size)
+    places = []
+    for start, size in zip(numbers[at], numbers[_PIXELS_AT[at]], strict=False):
+        most -= int(size)
+        if most < 0:
+            raise ValueError("a page has more bytes than its pixels can need")
+        stream.seek(int(start))
+        places.append(len(content))
+        content += stream.read(int(size))
+    content += bytes(len(content) % 2)
+    kind, code = (LONG8, "Q") if form.big else (LONG, "I")
+    told = Field(kind, struct.pack(f"{form.order}{len(places)}{code}", *places))
+    kept = {tag: each for tag, each in fields.items() if tag not in _LEADING} | {at: told}
+    behind, directory = write(kept, form, len(content))
+    form.place.pack_into(content, 8 if form.big else 4, directory)
+    return bytes(content + behind)
+
+
+def _fields(stream: BinaryIO, form: Form, place: int) -> dict[int, Field]:
+    """Return all fields of a page, of known types."""
+    stream.seek(place)
+    (count,) = form.count.unpack(stream.read(form.count.size))
+    entries = stream.read(min(count, _MOST_FIELDS) * form.entry.size)
+    found: dict[int, Field] = {}
+    left = _MOST_BESIDE
+    for tag, kind, number, held in form.entry.iter_unpack(
+        entries[: len(entries) // form.entry.size * form.entry.size]
+    ):
+        length = number * _SIZES.get(kind, 0)
+        left -= length
+        if left < 0:
+            raise ValueError(f"what a page says takes more than {_MOST_BESIDE >> 20} MiB")
+        if length and tag not in found:
+            stream.seek(form.place.unpack(held)[0])
+            values = held[:length] if length <= len(held) else stream.read(length)
+            if len(values) == length:
+                found[tag] = Field(kind, values)
+    return found
+
+
+_WIDTH, _HEIGHT, _COMPRESSION = 0x0100, 0x0101, 0x0103
+_PLAIN, _OLD_JPEG = 1, 6
+_MOST_BESIDE: Final = 64 << 20
+_MOST_OF_PIXEL: Final = 32
+"""Bytes that a pixel takes at most, in any code."""
+_LEADING: Final = frozenset({0x014A, 0x8769, 0x8825, 0xA005})
+"""Tags that lead to other directories."""
+
+
 class PageWriter:
     """Joins TIFF files of one page to one of many, each page where it is written once for all."""
 
@@ -246,8 +319,8 @@ class PageWriter:
 
 _ALIGNED: Final = 16
 _LAST_PLACE: Final = 2**32 - 1
-_PIXELS_AT: Final = frozenset({0x0111, 0x0144})
-"""Tags that say where pixels stand: of strips, and of tiles."""
+_PIXELS_AT: Final = {0x0111: 0x0117, 0x0144: 0x0145}
+"""Tags that say where pixels stand, of strips and of tiles, with those that say how many bytes."""
 
 
 def _moved(page: bytes, form: Form, place: int, base: int) -> tuple[bytes, int]:

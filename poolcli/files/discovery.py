@@ -157,6 +157,8 @@ _PART: Final = 1 << 16
 _LONGEST_NAME: Final = 1 << 16
 """Bytes; no system takes as many."""
 _MOST_NAMES: Final = 1 << 20
+_LONGEST_LIST: Final = 256 << 20
+"""Bytes."""
 
 
 def _listed(stream: BinaryIO, *, null: bool) -> list[str]:
@@ -169,8 +171,11 @@ def _listed(stream: BinaryIO, *, null: bool) -> list[str]:
     """
     apart = b"\0" if null else b"\n"
     names: dict[bytes, None] = {}
-    rest = b""
+    rest, left = b"", _LONGEST_LIST
     while part := stream.read(_PART):
+        left -= len(part)
+        if left < 0:
+            raise InputError(f"more than {_LONGEST_LIST >> 20} MiB: split it, or give folders")
         if not null and b"\0" in part:
             raise InputError("it has NUL in it, as between names: give -0 too")
         *whole, rest = (rest + part).split(apart)

@@ -7,10 +7,11 @@ notes and previews are smaller; behind that, as much as the pixels could take in
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import BinaryIO, Final, cast
 
 from PIL import Image, ImageSequence, UnidentifiedImageError
@@ -30,6 +31,8 @@ HELD_WHOLE: Final = {"webp": 2, "avif": 1}
 
 _MOST_BESIDE: Final = 64 << 20
 """Bytes of a file that are read to find out what it is, and that it may hold beside its pixels."""
+_LEAST: Final = 64
+"""Bytes that each read before the pixels counts for at least."""
 _MOST_OF_PIXEL: Final = 32
 """Bytes that a pixel takes at most, in text say; no format takes as many."""
 _SEARCHED: Final = 1 << 20
@@ -90,8 +93,13 @@ def too_many(max_pixels: int) -> str:
 @contextmanager
 def opened_page(stream: BinaryIO, place: int) -> Iterator[Image.Image]:
     """Open the page of a TIFF file that has its directory at a place, as if it were the first."""
+    alone = directories.page_alone(stream, place)
+    if alone is not None:
+        with Image.open(io.BytesIO(alone), formats=("TIFF",)) as page:
+            yield page
+        return
     metered = Metered(stream, directories.pointer_to(stream, place))
-    metered.allow(_MOST_BESIDE)
+    metered.allow(_MOST_BESIDE, least=_LEAST)
     with Image.open(cast("BinaryIO", metered), formats=("TIFF",)) as page:
         _allow_pixels(metered, page)
         yield page
@@ -149,18 +157,18 @@ class _Opening:
         return image
 
     def _identified(self, allowed: int) -> Image.Image | None:
-        refusal, tried = "", set(_NO_PICTURES)
+        tried = set(_NO_PICTURES)
         for load_readers in (Image.preinit, Image.init):
             load_readers()
             for name in [name for name in Image.ID if name not in tried]:
                 tried.add(name)
-                self._metered.allow(allowed)
-                try:
+                self._metered.allow(allowed, least=_LEAST)
+                with suppress(UnidentifiedImageError):
                     return Image.open(cast("BinaryIO", self._metered), formats=(name,))
-                except UnidentifiedImageError:
-                    refusal = refusal or self._metered.refusal
-        if refusal:
-            raise InputError(f"a broken image: {refusal} to read what stands before its pixels")
+                if refusal := self._metered.refusal:
+                    raise InputError(
+                        f"a broken image: {refusal} to read what stands before its pixels"
+                    )
         return None
 
     def _with_broken_exif(self, allowed: int) -> Image.Image | None:

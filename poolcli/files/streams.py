@@ -106,13 +106,17 @@ class Metered(io.BufferedIOBase):
     def __init__(self, stream: BinaryIO, patch: tuple[int, bytes] | None = None) -> None:
         self._stream, self._patch = stream, patch
         self._length = length_of(stream)
-        self._most = self._left = 0
+        self._most = self._left = self._least = 0
         self.refusal = ""
         """What was refused, in words; empty if nothing was."""
 
-    def allow(self, most: int) -> None:
-        """Let so many bytes be read from now on."""
+    def allow(self, most: int, *, least: int = 0) -> None:
+        """Let so many bytes be read from now on.
+
+        ``least`` is what each read counts for at least: reading byte by byte takes its time.
+        """
         self._most = self._left = most
+        self._least = least
         self.refusal = ""
 
     def allow_again(self) -> None:
@@ -142,14 +146,14 @@ class Metered(io.BufferedIOBase):
         return self._patched(self._stream.read(size))
 
     def readline(self, size: int | None = -1) -> bytes:
-        most = self._left if size is None or size < 0 else min(size, self._left)
-        line = self._patched(self._stream.readline(most + 1))
-        self._take(len(line))
+        asked = size if size is not None and size >= 0 else _LONGEST_LINE + 1
+        line = self._patched(self._stream.readline(min(asked, self._left + 1, _LONGEST_LINE + 1)))
+        self._take(self._most + 1 if len(line) > _LONGEST_LINE else len(line))
         return line
 
     def _take(self, size: int) -> None:
-        """Count what is read. Reading byte by byte counts for more: it takes its time."""
-        self._left -= max(size, _LEAST)
+        """Count what is read."""
+        self._left -= max(size, self._least)
         if self._left < 0:
             self._left = 0
             self.refusal = f"it takes more than {in_words(self._most)}"
@@ -169,8 +173,8 @@ class Metered(io.BufferedIOBase):
 
 _SMALL: Final = 1 << 16
 """Bytes that may be asked for without a look at how many there are."""
-_LEAST: Final = 64
-"""Bytes that each read counts for, at least."""
+_LONGEST_LINE: Final = 1 << 20
+"""Bytes; a longer one is none."""
 
 
 @contextmanager
