@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ import poolcli
 from poolcli.blocks import Frame
 from poolcli.dtypes import ITEM_SIZES
 from poolcli.errors import InputError, PoolError
-from poolcli.files import arrays, recipes
+from poolcli.files import archives, arrays, recipes
 from poolcli.files.inputs import Source
 from poolcli.files.streams import Held
 from poolcli.memory import needed_at_once
@@ -356,9 +357,71 @@ def run_image(content: bytes) -> None:
     assert (array.shape, array.dtype.name) == (header.shape, header.dtype), "header and pixels"
 
 
+# Archives: an input is a zip file of .npy files.
+
+ARCHIVE_TOKENS: Final = (
+    *(b"PK\3\4", b"PK\1\2", b"PK\5\6", b"PK\6\6", b"PK\6\7", b"\1\0\x1c\0", b".npy", b"\xff" * 4),
+    *(
+        b"\x93NUMPY",
+        b"BZh9",
+        b"\x09\x04\5\0",
+        b"\0\0\x08\0",
+        b"\0\0\x0c\0",
+        b"\2\0\x0e\0",
+        bytes(4),
+    ),
+)
+
+
+def _archives() -> list[bytes]:
+    arrays_held = _arrays()
+    methods = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+    files = []
+    for index, method in enumerate(methods):
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w", method) as archive:
+            for number, content in enumerate(arrays_held[index : index + 3]):
+                with archive.open(f"a/{number}.npy", "w", force_zip64=number == 1) as member:
+                    member.write(content)
+            archive.comment = b"a comment" * (index % 2)
+        files.append(stream.getvalue())
+    return files
+
+
+def _mutated_archive(rng: Random, parents: Sequence[bytes]) -> bytes:
+    return mutated(rng, parents, ARCHIVE_TOKENS)
+
+
+def run_archive(content: bytes) -> None:
+    """Read an archive's arrays, and what zipfile reads of them too: it must be the same."""
+    found = archives.members(io.BytesIO(content))
+    assert len(archives.distinct_names(found)) <= len(found)
+    for name, entry in list(found.items())[:4]:
+        source = Source(f"m.npz:{name}", held=Held(content), member=name, entry=entry)
+        try:
+            if prod(source.read_header(None).shape) > _RUN_WITHIN:
+                continue
+            source.read()
+            with source.opened(anywhere=entry.size < _RUN_WITHIN) as member:
+                read = member.read(_RUN_WITHIN)
+        except PoolError:
+            continue
+        assert _read_by_zipfile(content, name) in (None, read), "zipfile reads other bytes"
+
+
+def _read_by_zipfile(content: bytes, name: str) -> bytes | None:
+    """Return the first bytes of an array; None where zipfile refuses them, in whatever way."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return archive.open(f"{name}.npy").read(_RUN_WITHIN)
+    except Exception:  # noqa: BLE001 - anything that broken bytes lead to
+        return None
+
+
 TARGETS: Final = {
     "specs": Target(0.3, _specs, _mutated_specs, run_specs),
     "arrays": Target(0.25, _arrays, _mutated_array, run_array),
     "recipes": Target(0.15, _recipes, _mutated_recipe, run_recipe),
-    "images": Target(0.3, _images, _mutated_image, run_image),
+    "images": Target(0.25, _images, _mutated_image, run_image),
+    "archives": Target(0.05, _archives, _mutated_archive, run_archive),
 }

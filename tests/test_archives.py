@@ -86,9 +86,33 @@ def test_arrays_of_an_archive_in_a_folder_lie_where_it_lies(poolcli: Run, here: 
     assert tree(here / "pooled") == ["e", "e/m.a.1-max2x2.npy"]
 
 
-def test_two_arrays_never_share_a_result(poolcli: Run, here: Path) -> None:
-    saved(here / "m.npz", **{"a/b": grey(), "a.b": grey()})
-    assert "tell them apart" in poolcli("run", "m.npz", "-s", "max:2").error(2)
+ALIKE = {
+    "slash and dot": (["a/b", "a.b"], ["m.a%2Fb", "m.a.b"]),
+    "two slashes": (["a/b/c", "a.b/c", "a/b.c"], ["m.a%2Fb%2Fc", "m.a.b%2Fc", "m.a%2Fb.c"]),
+    "capitals": (["w", "W", "x"], ["m.w", "m.%57", "m.x"]),
+    "capitals alone": (["AB", "Ab"], ["m.AB", "m.%41b"]),
+    "what stands for them": (["a/b", "a.b", "a%2Fb"], ["m.a%2Fb-2", "m.a.b", "m.a%2Fb"]),
+    "none alike": (["a/b", "c/d", "E"], ["m.a.b", "m.c.d", "m.E"]),
+    "other letters": (
+        ["straße", "strasse", "É", "é"],
+        ["m.stra%C3%9Fe", "m.strasse", "m.%C3%89", "m.é"],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ALIKE)
+@pytest.mark.parametrize("each", [False, True], ids=["whole", "each by its name"])
+def test_two_arrays_never_share_a_result(
+    poolcli: Run, here: Path, kind: str, *, each: bool
+) -> None:
+    names, results = ALIKE[kind]
+    saved(here / "m.npz", **{name: grey(2, 2) + index for index, name in enumerate(names)})
+    words = [f"m.npz:{name}" for name in names] if each else ["m.npz"]
+    assert poolcli("run", *words, "-s", "max:2", "-q").status == 0
+    assert tree(here / "pooled") == sorted(f"{result}.1-max2x2.npy" for result in results)
+    for index, result in enumerate(results):
+        found = np.load(here / f"pooled/{result}.1-max2x2.npy")
+        assert found.tolist() == [[(grey(2, 2) + index).max()]]
 
 
 @pytest.mark.parametrize(

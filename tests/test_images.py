@@ -161,7 +161,7 @@ MEMORY_CASES: dict[str, tuple[Callable[[], Image.Image], list[Any], str]] = {
 def test_modes_that_few_files_have(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     image, expected, dtype = MEMORY_CASES[mode]
     assert image().mode == mode
-    monkeypatch.setattr(Image, "open", lambda _stream: image())
+    monkeypatch.setattr(Image, "open", lambda _stream, **_formats: image())
     header, array = both(b"")
     assert array.tolist() == [expected]
     assert header.dtype == dtype
@@ -173,7 +173,7 @@ def test_every_mode_that_the_code_names_is_tested_and_every_mode_of_pillow_is_an
     for mode in ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBX", "RGBA", "RGBa", "CMYK", "YCbCr",
                  "LAB", "HSV", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"):  # fmt: skip
         image = Image.new(mode, (3, 2))
-        monkeypatch.setattr(Image, "open", lambda _stream, image=image: image)
+        monkeypatch.setattr(Image, "open", lambda _stream, image=image, **_formats: image)
         header, _ = both(b"")
         assert header.shape[:2] == (2, 3)
 
@@ -181,7 +181,7 @@ def test_every_mode_that_the_code_names_is_tested_and_every_mode_of_pillow_is_an
 def test_a_mode_that_is_not_known_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     image = Image.new("L", (2, 2))
     monkeypatch.setattr(type(image), "mode", "BGR;15")
-    monkeypatch.setattr(Image, "open", lambda _stream: image)
+    monkeypatch.setattr(Image, "open", lambda _stream, **_formats: image)
     with pytest.raises(InputError, match="BGR;15"):
         images.read_header(io.BytesIO(), MAX_PIXELS)
 

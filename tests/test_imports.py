@@ -164,7 +164,8 @@ def test_only_reports_know_rich() -> None:
 
 
 def test_only_images_and_the_sheet_know_pillow() -> None:
-    assert users("PIL") == {"poolcli.files.images", "poolcli.report.sheet"}
+    readers = {"poolcli.files.images", "poolcli.files.opening"}
+    assert users("PIL") == {*readers, "poolcli.report.sheet"}
 
 
 def test_only_the_console_and_commands_use_reports() -> None:

@@ -115,7 +115,8 @@ class _Planner:
 
     def prepared(self, source: Source) -> Job | Outcome:
         try:
-            header = source.read_header(self.options.layout, self.options.max_pixels)
+            options = self.options
+            header = source.read_header(options.layout, options.max_pixels, options.memory)
             if header not in self.known:
                 self.known[header] = self._planned(header)
             return _within_memory(self._job(source, header), self.options)

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import io
-import os
-import struct
-import zipfile
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from poolcli.errors import InputError
 from poolcli.files.streams import Held, require_room, spool
+from poolcli.files.zips import Entry, Member, entries
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _SUFFIX: Final = ".npy"
 _PART: Final = 1 << 20
-_ENCRYPTED: Final = 1
-_LOCAL_MAGIC: Final = b"PK\x03\x04"
-_LOCAL_HEADER: Final = struct.Struct("<26xHH")
-"""What stands before a member's bytes, with the lengths of its name and extra field at the end."""
 
 
-def members(stream: BinaryIO) -> dict[str, zipfile.ZipInfo]:
+def members(stream: BinaryIO) -> dict[str, Entry]:
     """Return an archive's arrays by their names without ``.npy``, in its order.
 
     Raises
@@ -32,20 +27,71 @@ def members(stream: BinaryIO) -> dict[str, zipfile.ZipInfo]:
     InputError
         If it is broken, or has none.
     """
-    with _said(), zipfile.ZipFile(stream) as archive:
+    with _said():
         found = {
-            member.filename.removesuffix(_SUFFIX): member
-            for member in archive.infolist()
-            if member.filename.endswith(_SUFFIX)
+            entry.name.removesuffix(_SUFFIX): entry
+            for entry in entries(stream)
+            if entry.name.endswith(_SUFFIX)
         }
     if not found:
         raise InputError("an archive without .npy arrays")
     return found
 
 
+def plain_name(member: str) -> str:
+    """Return the part of results' names that stands for an array of an archive.
+
+    >>> plain_name("layer1/weight")
+    'layer1.weight'
+    """
+    return member.replace("/", ".")
+
+
+def distinct_names(arrays: Iterable[str]) -> dict[str, str]:
+    """Return the parts of results' names for those arrays that would share theirs with others.
+
+    They would where a slash stands for a dot, and on some disks where a capital stands for a small
+    letter. One without a slash keeps its name. Of the others slashes and capitals are written by
+    their numbers, as in URLs, and what is still equal is numbered.
+
+    >>> distinct_names(["a/b", "a.b", "c/d"])
+    {'a/b': 'a%2Fb'}
+    >>> distinct_names(["w", "W", "x"])
+    {'W': '%57'}
+    """
+    alike = defaultdict(list)
+    for name in arrays:
+        alike[plain_name(name).casefold()].append(name)
+    taken = set(alike)
+    distinct = {}
+    for names in alike.values():
+        without_slash = [name for name in names if "/" not in name]
+        keeper = min(without_slash, key=lambda name: (name != name.casefold(), name), default=None)
+        for name in names if len(names) > 1 else ():
+            if name == keeper:
+                continue
+            given, number = _escaped(name), 1
+            while given.casefold() in taken:
+                number += 1
+                given = f"{_escaped(name)}-{number}"
+            taken.add(given.casefold())
+            distinct[name] = given
+    return distinct
+
+
+def _escaped(name: str) -> str:
+    """Return a name with its slashes and capitals by their numbers."""
+    return "".join(
+        "".join(f"%{byte:02X}" for byte in mark.encode("utf-8", "surrogatepass"))
+        if mark == "/" or mark != mark.casefold()
+        else mark
+        for mark in name
+    )
+
+
 @contextmanager
 def opened_member(
-    stream: BinaryIO, name: str, member: zipfile.ZipInfo | None, *, anywhere: bool = False
+    stream: BinaryIO, name: str, entry: Entry | None, *, anywhere: bool = False
 ) -> Iterator[BinaryIO]:
     """Open an array of an archive.
 
@@ -57,7 +103,7 @@ def opened_member(
         The archive.
     name
         The array's.
-    member
+    entry
         Its entry in the archive's directory, if that has been read: each of thousands of arrays
         would read it anew.
     anywhere
@@ -70,40 +116,38 @@ def opened_member(
         If there is no such array, or the archive is broken.
     """
     with _said():
-        member = member or members(stream).get(name)
-        if member is None:
+        entry = entry or members(stream).get(name)
+        if entry is None:
             raise InputError(f"it has no array {name}")
-        if member.flag_bits & _ENCRYPTED:
-            raise InputError("an encrypted archive, which can't be read")
-        stream.seek(member.header_offset)
-        head = stream.read(_LOCAL_HEADER.size)
-        if not head.startswith(_LOCAL_MAGIC):
-            raise InputError("a broken .npz archive: no member where its directory says")
-        start = stream.seek(sum(_LOCAL_HEADER.unpack(head)), os.SEEK_CUR)
-        inflating = zipfile.ZipExtFile(stream, "r", member)
-    with inflating:
-        if not anywhere:
-            yield io.BufferedReader(_Forward(inflating, member.file_size))
-            return
+        member = _Array(stream, entry)
+    if not anywhere:
+        yield io.BufferedReader(member)
+        return
+    with _said():
+        held = _held(stream, entry, member)
+    yield held.opened()
+
+
+class _Array(Member):
+    """A member, in which whatever is broken is one kind of error."""
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
         with _said():
-            held = _held(stream, start, member, inflating)
-        yield held.opened()
+            return super().readinto(buffer)
 
 
-def _held(
-    stream: BinaryIO, start: int, member: zipfile.ZipInfo, inflating: zipfile.ZipExtFile
-) -> Held:
+def _held(stream: BinaryIO, entry: Entry, member: Member) -> Held:
     """Return a member's bytes where they lie in the archive, or inflated, their checksum right."""
-    if member.compress_type == zipfile.ZIP_STORED:
-        while inflating.read(_PART):
+    if member.is_stored:
+        while member.read(_PART):
             pass
         try:
-            return Held(b"", stream.fileno(), start, member.file_size)
+            return Held(b"", stream.fileno(), member.start, entry.size)
         except io.UnsupportedOperation:
             # It came through a pipe.
-            inflating.seek(0)
-    require_room(member.file_size)
-    return spool(inflating)
+            member.seek(0)
+    require_room(entry.size)
+    return spool(io.BufferedReader(member))
 
 
 @contextmanager
@@ -116,31 +160,3 @@ def _said() -> Iterator[None]:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"a broken .npz archive: {reason}") from error
-
-
-class _Forward(io.RawIOBase):
-    """A member that is inflated as it is read: looking for its end costs nothing."""
-
-    def __init__(self, inflating: zipfile.ZipExtFile, length: int) -> None:
-        self._inflating, self._length, self._place = inflating, length, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._length}[whence]
-        self._place = base + offset
-        return self._place
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        with _said():
-            if self._inflating.tell() != self._place:
-                self._inflating.seek(self._place)
-            view = memoryview(buffer).cast("B")
-            content = self._inflating.read(len(view))
-        view[: len(content)] = content
-        self._place += len(content)
-        return len(content)

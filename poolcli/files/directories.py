@@ -5,11 +5,15 @@ Format: TIFF 6.0, section 2; BigTIFF has the same with longer counts and places.
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Final, Literal
+
+from poolcli.errors import OutputError
+from poolcli.memory import in_words
 
 Order = Literal["<", ">"]
 
@@ -34,6 +38,8 @@ _HEAD: Final = 8
 _MOST_FIELDS: Final = 1 << 16
 _LONGEST: Final = 1 << 20
 """Bytes of a field; no longer one is worth carrying, and each takes some times as many to read."""
+_MOST_TOGETHER: Final = 8 << 20
+"""Bytes of a directory's fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +130,68 @@ def read_head(stream: BinaryIO) -> tuple[Form, int]:
     raise ValueError("it does not begin as one")
 
 
+def pages(stream: BinaryIO) -> tuple[int, ...]:
+    """Return where the directory of each page of a TIFF file stands, in order.
+
+    A page that leads back to an earlier one is the last.
+
+    Raises
+    ------
+    ValueError
+        If a page leads to where none can be, or there are too many.
+    """
+    form, at = _page_form(stream)
+    end = stream.seek(0, os.SEEK_END)
+    stream.seek(at)
+    found: dict[int, None] = {}
+    (place,) = form.place.unpack(stream.read(form.place.size))
+    while place and place not in found:
+        if place > end or len(found) >= _MOST_PAGES:
+            raise ValueError(
+                f"page {len(found) + 1:,} lies beyond its end"
+                if place > end
+                else f"more than {_MOST_PAGES:,} pages"
+            )
+        found[place] = None
+        stream.seek(place)
+        count = stream.read(form.count.size)
+        if len(count) == form.count.size:
+            (fields,) = form.count.unpack(count)
+            stream.seek(min(place + form.count.size + fields * form.entry.size, end))
+        following = stream.read(form.place.size)
+        if len(following) < form.place.size:
+            raise ValueError(f"it ends within the directory of page {len(found):,}")
+        (place,) = form.place.unpack(following)
+    return tuple(found)
+
+
+_MOST_PAGES: Final = 1 << 20
+
+
+def pointer_to(stream: BinaryIO, place: int) -> tuple[int, bytes]:
+    """Return what a TIFF file would say at which place, were a directory its first."""
+    form, at = _page_form(stream)
+    return at, form.place.pack(place)
+
+
+def _page_form(stream: BinaryIO) -> tuple[Form, int]:
+    """Return how a TIFF file writes directories, and where it says where the first one stands.
+
+    Pillow reads files, too, whose mark is in the other order of bytes.
+    """
+    stream.seek(0)
+    start = stream.read(4)
+    big = start[2:3] == b"+"
+    return Form("<" if start.startswith(b"II") else ">", big or start[3:4] == b"+"), 8 if big else 4
+
+
 def read(
     stream: BinaryIO, form: Form, place: int, wanted: Callable[[int], bool]
 ) -> tuple[dict[int, Field], int]:
     """Read a directory's wanted fields, and count those that can't be read."""
     found: dict[int, Field] = {}
-    end = left = stream.seek(0, os.SEEK_END)
+    end = stream.seek(0, os.SEEK_END)
+    left = min(end, _MOST_TOGETHER)
     if not _HEAD <= place <= end - form.count.size:
         return found, 1
     stream.seek(place)
@@ -152,6 +214,142 @@ def read(
             stream.seek(at)
         found[tag] = Field(kind, held[:length] if at is None else stream.read(length), at)
     return found, unread
+
+
+def page_alone(stream: BinaryIO, place: int) -> bytes | None:
+    """Return a file of the one page that has its directory at a place, if it can stand alone.
+
+    On its way to a page that it decodes, libtiff looks through all pages of a file. Pages that it
+    does not decode, and such as hold more than their directory tells, are left where they are.
+
+    Raises
+    ------
+    ValueError
+        If it is broken, or has more bytes than its pixels can need.
+    """
+    form, _ = _page_form(stream)
+    fields = _fields(stream, form, place)
+    numbers = {
+        tag: fields[tag].numbers(form.order)
+        for tag in (_WIDTH, _HEIGHT, _COMPRESSION, *_PIXELS_AT, *_PIXELS_AT.values())
+        if tag in fields and fields[tag].kind in _NUMBERS
+    }
+    at = next((tag for tag in _PIXELS_AT if tag in numbers and _PIXELS_AT[tag] in numbers), None)
+    whole = {_WIDTH, _HEIGHT, _COMPRESSION} <= numbers.keys()
+    if at is None or not whole or numbers[_COMPRESSION][0] in (_PLAIN, _OLD_JPEG):
+        return None
+    most = _MOST_BESIDE + _MOST_OF_PIXEL * int(numbers[_WIDTH][0] * numbers[_HEIGHT][0])
+    content = bytearray(next(head for head, known in HEADS.items() if known == form))
+    content += bytes(form.place.size)
+    places = []
+    for start, size in zip(numbers[at], numbers[_PIXELS_AT[at]], strict=False):
+        most -= int(size)
+        if most < 0:
+            raise ValueError("a page has more bytes than its pixels can need")
+        stream.seek(int(start))
+        places.append(len(content))
+        content += stream.read(int(size))
+    content += bytes(len(content) % 2)
+    kind, code = (LONG8, "Q") if form.big else (LONG, "I")
+    told = Field(kind, struct.pack(f"{form.order}{len(places)}{code}", *places))
+    kept = {tag: each for tag, each in fields.items() if tag not in _LEADING} | {at: told}
+    behind, directory = write(kept, form, len(content))
+    form.place.pack_into(content, 8 if form.big else 4, directory)
+    return bytes(content + behind)
+
+
+def _fields(stream: BinaryIO, form: Form, place: int) -> dict[int, Field]:
+    """Return all fields of a page, of known types."""
+    stream.seek(place)
+    (count,) = form.count.unpack(stream.read(form.count.size))
+    entries = stream.read(min(count, _MOST_FIELDS) * form.entry.size)
+    found: dict[int, Field] = {}
+    left = _MOST_BESIDE
+    for tag, kind, number, held in form.entry.iter_unpack(
+        entries[: len(entries) // form.entry.size * form.entry.size]
+    ):
+        length = number * _SIZES.get(kind, 0)
+        left -= length
+        if left < 0:
+            raise ValueError(f"what a page says takes more than {_MOST_BESIDE >> 20} MiB")
+        if length and tag not in found:
+            stream.seek(form.place.unpack(held)[0])
+            values = held[:length] if length <= len(held) else stream.read(length)
+            if len(values) == length:
+                found[tag] = Field(kind, values)
+    return found
+
+
+_WIDTH, _HEIGHT, _COMPRESSION = 0x0100, 0x0101, 0x0103
+_PLAIN, _OLD_JPEG = 1, 6
+_MOST_BESIDE: Final = 64 << 20
+_MOST_OF_PIXEL: Final = 32
+"""Bytes that a pixel takes at most, in any code."""
+_LEADING: Final = frozenset({0x014A, 0x8769, 0x8825, 0xA005})
+"""Tags that lead to other directories."""
+
+
+class PageWriter:
+    """Joins TIFF files of one page to one of many, each page where it is written once for all."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._following: int | None = None
+        """Where the last page says where the next one stands."""
+
+    def write(self, page: bytes) -> None:
+        """Append the first page of a TIFF file.
+
+        Raises
+        ------
+        OutputError
+            If places in the whole no longer fit 32 bits.
+        """
+        stream, base = self._stream, self._stream.seek(0, os.SEEK_END)
+        form, place = read_head(io.BytesIO(page))
+        if base + 2 * len(page) > _LAST_PLACE:
+            raise OutputError(f"its frames take more than the {in_words(_LAST_PLACE)} of a TIFF")
+        content, following = _moved(page, form, place, base)
+        stream.write(content + bytes(-len(content) % _ALIGNED))
+        if self._following is not None:
+            stream.seek(self._following)
+            stream.write(form.place.pack(base + place))
+        self._following = base + following
+
+
+_ALIGNED: Final = 16
+_LAST_PLACE: Final = 2**32 - 1
+_PIXELS_AT: Final = {0x0111: 0x0117, 0x0144: 0x0145}
+"""Tags that say where pixels stand, of strips and of tiles, with those that say how many bytes."""
+
+
+def _moved(page: bytes, form: Form, place: int, base: int) -> tuple[bytes, int]:
+    """Return a file of one page to stand at a place in another, and where it says what follows."""
+    content = bytearray(page)
+    (count,) = form.count.unpack_from(content, place)
+    at = place + form.count.size
+    for _ in range(count):
+        tag, kind, number, held = form.entry.unpack_from(content, at)
+        own = form.place.unpack(held)[0]
+        is_apart = number * _SIZES.get(kind, 1) > form.place.size
+        if is_apart:
+            held = form.place.pack(own + base)
+        if tag in _PIXELS_AT:
+            values = content[own:] if is_apart else held
+            places = struct.unpack_from(f"{form.order}{number}{_NUMBERS[kind]}", values)
+            packed = struct.pack(f"{form.order}{number}I", *(each + base for each in places))
+            if len(packed) <= form.place.size:
+                held = packed
+            elif kind == LONG:
+                content[own : own + len(packed)] = packed
+            else:
+                # They are longer now.
+                held = form.place.pack(len(content) + base)
+                content += packed
+            kind = LONG
+        form.entry.pack_into(content, at, tag, kind, number, held)
+        at += form.entry.size
+    return bytes(content), at
 
 
 def amend(stream: BinaryIO, fields: Directory) -> None:

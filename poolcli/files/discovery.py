@@ -8,9 +8,10 @@ import stat
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path, PurePath
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from poolcli.errors import InputError, UsageError
 from poolcli.files.formats import KNOWN_SUFFIXES
@@ -133,25 +134,58 @@ def shard(
 def read_list(name: str, stdin: BinaryIO | None, *, null: bool) -> list[str]:
     """Read names from a file, or from standard input: a line each, or NUL between them.
 
+    A name that is listed twice counts once.
+
     Raises
     ------
     UsageError
         If it can't be read.
     """
     try:
-        if name == STDIN:
-            if stdin is None:
-                raise UsageError("standard input is closed: --files-from has nothing to read")
-            content = stdin.read()
-        else:
-            content = Path(name).read_bytes()
-    except (OSError, ValueError) as error:
+        if name != STDIN:
+            with Path(name).open("rb") as stream:
+                return _listed(stream, null=null)
+        if stdin is None:
+            raise InputError("standard input is closed: it has nothing to read")
+        return _listed(stdin, null=null)
+    except (OSError, ValueError, InputError) as error:
         why = reason(error) if isinstance(error, OSError) else str(error)
         raise UsageError(f"--files-from {name}: {why}") from error
-    if not null and b"\0" in content:
-        raise UsageError(f"--files-from {name}: it has NUL in it, as between names: give -0 too")
-    lines = content.split(b"\0" if null else b"\n")
-    return [os.fsdecode(line) for line in lines if line]
+
+
+_PART: Final = 1 << 16
+_LONGEST_NAME: Final = 1 << 16
+"""Bytes; no system takes as many."""
+_MOST_NAMES: Final = 1 << 20
+_LONGEST_LIST: Final = 256 << 20
+"""Bytes."""
+
+
+def _listed(stream: BinaryIO, *, null: bool) -> list[str]:
+    """Return the names of a list, each once; it is read in steps, and may have no end.
+
+    Raises
+    ------
+    InputError
+        If it is none, or longer than one can be.
+    """
+    apart = b"\0" if null else b"\n"
+    names: dict[bytes, None] = {}
+    rest, left = b"", _LONGEST_LIST
+    while part := stream.read(_PART):
+        left -= len(part)
+        if left < 0:
+            raise InputError(f"more than {_LONGEST_LIST >> 20} MiB: split it, or give folders")
+        if not null and b"\0" in part:
+            raise InputError("it has NUL in it, as between names: give -0 too")
+        *whole, rest = (rest + part).split(apart)
+        names.update(dict.fromkeys(whole))
+        if len(rest) > _LONGEST_NAME:
+            raise InputError(f"a name of more than {_LONGEST_NAME:,} bytes: it is no list of files")
+        if len(names) > _MOST_NAMES:
+            raise InputError(f"more than {_MOST_NAMES:,} names: split it, or give folders")
+    names[rest] = None
+    return [os.fsdecode(name) for name in names if name]
 
 
 def _piped(stdin: BinaryIO | None) -> dict[str, Source]:
@@ -186,7 +220,8 @@ def _named(word: str) -> dict[str, Source]:
         if separator and member:
             archive += _ARCHIVE
             place = f"{os.path.realpath(archive)}\0{member}"
-            return {place: Source(word, file=archive, member=member)}
+            known = _arrays_of(archive, _changed(archive)).get(place)
+            return {place: known or Source(word, file=archive, member=member)}
         return {place: Source(word, file=_not_stdin(word))}
     source = Source(word, file=_not_stdin(word))
     if PurePath(word).suffix.lower() in KNOWN_SUFFIXES - {_ARCHIVE}:
@@ -208,8 +243,10 @@ def _expanded(source: Source, stream: BinaryIO, place: str) -> dict[str, Source]
     """Return a source, or if it is an archive, its arrays, by their places."""
     if not is_archive(stream):
         return {place: source}
-    from poolcli.files.archives import members
+    from poolcli.files.archives import distinct_names, members
 
+    found = members(stream)
+    aliases = distinct_names(found)
     return {
         f"{place}\0{member}": Source(
             f"{source.name}:{member}",
@@ -218,9 +255,33 @@ def _expanded(source: Source, stream: BinaryIO, place: str) -> dict[str, Source]
             folder=source.folder,
             member=member,
             entry=entry,
+            alias=aliases.get(member),
         )
-        for member, entry in members(stream).items()
+        for member, entry in found.items()
     }
+
+
+@lru_cache(maxsize=1)
+def _arrays_of(archive: str, _changed: tuple[int, ...]) -> dict[str, Source]:
+    """Return an archive's arrays by their places; its directory is read once for all of them.
+
+    One that can't be read has none here, and says why when it is read.
+    """
+    source = Source(archive)
+    try:
+        with source.opened() as stream:
+            return _expanded(source, stream, os.path.realpath(archive))
+    except InputError:
+        return {}
+
+
+def _changed(path: str) -> tuple[int, ...]:
+    """Return what differs where a file has changed."""
+    try:
+        facts = os.stat(path)  # noqa: PTH116 - Path.stat raises on names that can't be
+    except (OSError, ValueError):
+        return ()
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 def _in_folder(top: str, search: Search, seen: _Seen) -> dict[str, Source]:

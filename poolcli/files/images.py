@@ -8,28 +8,22 @@ with its pixels, once, and written with those of its results.
 from __future__ import annotations
 
 import io
-import logging
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, overload
 
 import numpy as np
-from PIL import Image, ImageSequence, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin
 
 from poolcli.errors import InputError
-from poolcli.files import carried, depth, exif, png, webp
+from poolcli.files import carried, depth, directories, exif, gif, png, webp
 from poolcli.files.depth import Deep
 from poolcli.files.formats import Encoding
 from poolcli.files.metadata import Metadata
+from poolcli.files.opening import each_frame, opened, opened_page, too_many
+from poolcli.files.streams import place_kept
 from poolcli.kernels.views import Array
 from poolcli.maps import Header
-
-# What Pillow finds odd and reads nevertheless would be told in its words, and of its lines of code.
-warnings.filterwarnings("ignore", module=r"PIL\.")
-# What Pillow logs of a broken file is no second line beside the error, unless somebody listens.
-logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _PLAIN: Final = {
     "1": "L",
@@ -59,9 +53,6 @@ _DEEP: Final = ("LA;16", "RGB;16", "RGBA;16")
 _TRANSPARENT: Final = {"L": "LA", "RGB": "RGBA", "I;16": "LA;16", "RGB;16": "RGBA;16"}
 _DTYPES: Final = {"I": "int32", "F": "float32", "I;16": "uint16"} | dict.fromkeys(_DEEP, "uint16")
 _CHANNELS: Final = {"LA": 2, "RGB": 3, "RGBA": 4, "LA;16": 2, "RGB;16": 3, "RGBA;16": 4}
-_ANIMATED: Final = ("gif", "png", "tiff", "webp")
-_JPEG: Final = b"\xff\xd8"
-"""How a JPEG begins."""
 _LONGEST_COMMENT: Final = 2**16 - 1 - 2
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -88,15 +79,16 @@ class _Facts:
     """Of 16 bits, the value that stands for clear pixels."""
 
 
-def read_header(stream: BinaryIO, max_pixels: int) -> Header:
+def read_header(stream: BinaryIO, max_pixels: int, memory: int | None = None) -> Header:
     """Read what an image is, without decoding its pixels.
 
     Raises
     ------
     InputError
-        If it is no image, has more pixels than ``max_pixels``, or bits that Pillow would drop.
+        If it is no image, has more pixels than ``max_pixels``, bits that Pillow would drop, or is
+        of a format that is held whole and takes more than ``memory`` bytes.
     """
-    with _opened(stream, max_pixels) as image:
+    with opened(stream, max_pixels, memory, decoding=False) as image:
         return _facts(image, stream, max_pixels).header
 
 
@@ -116,7 +108,7 @@ def read(stream: BinaryIO, max_pixels: int) -> tuple[Array, Metadata]:
 
 def _decoded(stream: BinaryIO, max_pixels: int, turn: int) -> tuple[Array, _Facts]:
     """Decode all that is in a file; of 16-bit colour by one of its raw modes."""
-    with _opened(stream, max_pixels) as image:
+    with opened(stream, max_pixels) as image:
         facts = _facts(image, stream, max_pixels)
         if facts.frames == 1:
             return _pixels(image, facts, facts.deep, turn), facts
@@ -125,12 +117,12 @@ def _decoded(stream: BinaryIO, max_pixels: int, turn: int) -> tuple[Array, _Fact
 
 def _frames(image: Image.Image, stream: BinaryIO, facts: _Facts, turn: int) -> tuple[Array, _Facts]:
     """Decode all frames, and see how long each is shown."""
-    frames: list[Array] = []
+    array: Array | None = None
     durations: list[float | None] = []
     # A PNG may begin with a picture that is shown where animations are not.
     still = image.info.get("default_image", False)
     size = image.size
-    for number, frame in enumerate(ImageSequence.Iterator(image), start=1):
+    for number, frame in enumerate(_each(image, stream), start=1):
         deep = depth.deep_colour(frame, stream)
         mode = _PLAIN.get(frame.mode) if deep is None else deep.mode
         if image.format == "TIFF" and mode != facts.mode:
@@ -139,13 +131,40 @@ def _frames(image: Image.Image, stream: BinaryIO, facts: _Facts, turn: int) -> t
         if frame.size != size:
             # Before it is decoded: a few bytes may stand for any size.
             raise InputError(f"frame {number} has another size than the first")
-        frames.append(_pixels(frame, facts, deep, turn))
+        pixels = _pixels(frame, facts, deep, turn)
+        if array is None:
+            array = np.empty((facts.frames, *pixels.shape), pixels.dtype)
+        array[number - 1] = pixels
         durations.append(None if still else float(frame.info.get("duration", 0)))
         still = False
-    if len(frames) < facts.frames:
-        raise InputError(f"truncated: it holds {len(frames)} of {facts.frames} frames")
+        if number == facts.frames:
+            break
+    if array is None or len(durations) < facts.frames:
+        raise InputError(f"truncated: it holds {len(durations)} of {facts.frames} frames")
     timed = replace(facts.metadata, durations=tuple(durations), plays=carried.plays(image))
-    return np.stack(frames), replace(facts, metadata=timed)
+    return array, replace(facts, metadata=timed)
+
+
+def _each(image: Image.Image, stream: BinaryIO) -> Iterator[Image.Image]:
+    """Yield an image's frames in order, in time that grows as their number does."""
+    if image.format == "TIFF":
+        # On its way to a page Pillow looks through all those before it.
+        yield image
+        for place in directories.pages(stream)[1:]:
+            with opened_page(stream, place) as page:
+                yield page
+        return
+    yield from each_frame(image)
+
+
+def _count_frames(image: Image.Image, stream: BinaryIO) -> int:
+    """Return how many frames an image has."""
+    with place_kept(stream):
+        if image.format == "TIFF":
+            return len(directories.pages(stream))
+        if image.format == "GIF":
+            return gif.count_frames(stream)
+    return getattr(image, "n_frames", 1) if image.format in ("PNG", "WEBP") else 1
 
 
 def write(
@@ -165,35 +184,75 @@ def write(
         frames = frames[..., 0]
     channels = frames.shape[-1] if frames.ndim == 4 else 1  # noqa: PLR2004 - N, H, W, C
     held = encoding.metadata.held_by(name, channels)
-    pictures = [Image.fromarray(np.ascontiguousarray(frame)) for frame in frames]
-    durations = held.durations if len(held.durations) == len(pictures) else ()
-    if name == "webp" and len(pictures) > 1:
-        _write_animation(stream, pictures, durations, held)
-        return
     options = {**_ENCODERS[name], **_options(held, name)}
-    if len(pictures) > 1:
-        options |= {"save_all": True, "append_images": pictures[1:]}
-        # A picture without a duration is shown where animations are not.
-        options["default_image"] = name == "png" and None in durations
     if name == "png":
         options["compress_level"] = encoding.png_level
     if name == "jpg":
         options["quality"] = encoding.quality
     if name == "tiff" and array.dtype.kind == "f":
         options["compression"] = "raw"  # Pillow can't deflate floats
-    pictures[0].save(stream, **options)
-    if name == "png" and durations:
-        png.set_delays(stream, [each for each in durations if each is not None])
+    if len(frames) > 1:
+        _WRITERS[name](stream, _Pictures(frames), held, options)
+    else:
+        _picture(frames[0]).save(stream, **options)
     if name == "tiff" and (kept := carried.exif_for(held, name)).fields:
         # Pillow would change letters, and fails to compress a picture with EXIF's own directory.
         exif.append(stream, kept)
 
 
-def _write_animation(
-    stream: BinaryIO,
-    pictures: Sequence[Image.Image],
-    durations: Sequence[float | None],
-    held: Metadata,
+def _picture(frame: Array) -> Image.Image:
+    return Image.fromarray(np.ascontiguousarray(frame))
+
+
+class _Pictures(Sequence[Image.Image]):
+    """Frames as Pillow's pictures, each made when it is asked for."""
+
+    def __init__(self, frames: Array) -> None:
+        self._frames = frames
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    @overload
+    def __getitem__(self, index: int) -> Image.Image: ...
+    @overload
+    def __getitem__(self, index: slice) -> _Pictures: ...
+    def __getitem__(self, index: int | slice) -> Image.Image | _Pictures:
+        if isinstance(index, slice):
+            return _Pictures(self._frames[index])
+        return _picture(self._frames[index])
+
+
+def _write_png(
+    stream: BinaryIO, pictures: _Pictures, held: Metadata, options: dict[str, Any]
+) -> None:
+    """Encode frames as an animated PNG."""
+    durations = _durations(pictures, held)
+    # A picture without a duration is shown where animations are not.
+    still = None in durations
+    pictures[0].save(
+        stream, save_all=True, append_images=pictures[1:], default_image=still, **options
+    )
+    if durations:
+        png.set_delays(stream, [each for each in durations if each is not None])
+
+
+def _write_tiff(
+    stream: BinaryIO, pictures: _Pictures, _held: Metadata, options: dict[str, Any]
+) -> None:
+    """Encode frames one by one as TIFF, and join them.
+
+    Pillow would look through all pages before it writes the next one.
+    """
+    writer = directories.PageWriter(stream)
+    for picture in pictures:
+        page = io.BytesIO()
+        picture.save(page, **options)
+        writer.write(page.getvalue())
+
+
+def _write_webp(
+    stream: BinaryIO, pictures: _Pictures, held: Metadata, options: dict[str, Any]
 ) -> None:
     """Encode frames one by one as WebP, and join them."""
     stills = []
@@ -201,17 +260,25 @@ def _write_animation(
         still = io.BytesIO()
         picture.save(still, **_ENCODERS["webp"])
         stills.append(still.getvalue())
-    kept = carried.exif_for(held, "webp")
     joined = webp.animation(
         stills,
         pictures[0].size,
-        durations or [0] * len(stills),
+        _durations(pictures, held) or [0] * len(stills),
         alpha=pictures[0].has_transparency_data,
         plays=held.plays,
         icc=held.icc,
-        exif=kept.block() if kept.fields else None,
+        exif=options["exif"].removeprefix(carried.EXIF_MARK) if "exif" in options else None,
     )
     stream.write(joined)
+
+
+_WRITERS: Final = {"png": _write_png, "tiff": _write_tiff, "webp": _write_webp}
+"""How several frames are written."""
+
+
+def _durations(pictures: _Pictures, held: Metadata) -> Sequence[float | None]:
+    """Return how long each frame is shown; nothing where that is not known of each."""
+    return held.durations if len(held.durations) == len(pictures) else ()
 
 
 _ENCODERS: Final[dict[str, dict[str, Any]]] = {
@@ -237,49 +304,10 @@ def _options(held: Metadata, name: str) -> dict[str, Any]:
     return {option: value for option, value in options.items() if value}
 
 
-@contextmanager
-def _opened(stream: BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
-    """Open an image; whatever Pillow makes of broken bytes is one kind of error."""
-    # Beside the image's own size, which is checked here, there are those that only Pillow sees, as
-    # of a GIF's later frames. It refuses twice this number.
-    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, -(-max_pixels // 2))
-    try:
-        with _open(stream) as image:
-            yield image
-    except InputError:
-        raise
-    except UnidentifiedImageError:
-        raise InputError("neither an image that Pillow can read nor an .npy array") from None
-    except Image.DecompressionBombError:
-        raise InputError(_too_many(max_pixels)) from None
-    except MemoryError:
-        raise InputError("too large for this machine's memory") from None
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"a broken image: {reason}") from error
-
-
-def _open(stream: BinaryIO) -> Image.Image:
-    try:
-        return Image.open(stream)
-    except UnidentifiedImageError:
-        stream.seek(0)
-        before, mark, block = stream.read().partition(carried.EXIF_MARK)
-        if not (mark and before.startswith(_JPEG)):
-            raise
-        # Where EXIF's resolution is broken, Pillow does not know the image any more.
-        image = Image.open(io.BytesIO(before + mark.lower() + block))
-        image.info["exif"] = block
-        return image
-
-
 def _facts(image: Image.Image, stream: BinaryIO, max_pixels: int) -> _Facts:
-    if image.format == "EPS":
-        # Pillow would have Ghostscript run it, for as long as it likes.
-        raise InputError("PostScript is a program, not a picture: save what it draws as PNG first")
     width, height = image.size
     if width * height > max_pixels:
-        raise InputError(f"{width}×{height} are {_too_many(max_pixels)}")
+        raise InputError(f"{width}×{height} are {too_many(max_pixels)}")
     deep = depth.deep_colour(image, stream)
     mode = _PLAIN.get(image.mode) if deep is None else deep.mode
     if mode is None:
@@ -296,7 +324,7 @@ def _facts(image: Image.Image, stream: BinaryIO, max_pixels: int) -> _Facts:
     orientation = 1 if name == "tiff" else said.orientation
     if orientation in carried.SIDEWAYS:
         width, height = height, width
-    frames = getattr(image, "n_frames", 1) if name in _ANIMATED else 1
+    frames = _count_frames(image, stream)
     shape = (*((frames,) if frames > 1 else ()), height, width)
     layout = "NHW" if frames > 1 else "HW"
     if mode in _CHANNELS:
@@ -315,10 +343,6 @@ def _stretch_clear(image: Image.Image) -> None:
     greys = {"1": 1, "L;2": 3, "L;4": 15}.get(str(tiles[0].args), 0)
     if 0 < clear <= greys:
         image.info["transparency"] = clear * 255 // greys
-
-
-def _too_many(max_pixels: int) -> str:
-    return f"more than {max_pixels:,} pixels: raise --max-pixels if you trust the file"
 
 
 def _pixels(image: Image.Image, facts: _Facts, deep: Deep | None, turn: int) -> Array:

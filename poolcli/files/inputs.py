@@ -17,8 +17,8 @@ from poolcli.layouts import layout_of
 from poolcli.maps import Header
 
 if TYPE_CHECKING:
-    from zipfile import ZipInfo
-
+    from poolcli.files.arrays import ArrayHeader
+    from poolcli.files.zips import Entry
     from poolcli.kernels.views import Array
 
 MAX_PIXELS: Final = 178_956_970
@@ -43,8 +43,10 @@ class Source:
     """Its place below the folder that it was found in, which results mirror."""
     member: str | None = None
     """Which array of an ``.npz`` archive it is."""
-    entry: ZipInfo | None = field(default=None, repr=False, compare=False)
+    entry: Entry | None = field(default=None, repr=False, compare=False)
     """What the archive's directory says of it, if that has been read."""
+    alias: str | None = None
+    """What stands for the array in results' names, where another array has the same."""
     problem: str | None = None
     """Why it can't be read, if that is known already."""
 
@@ -64,7 +66,7 @@ class Source:
         name = "stdin" if self.held is not None and file == STDIN else PurePath(file).name
         if self.member is None:
             return name
-        return f"{PurePath(name).stem}.{self.member.replace('/', '.')}.npy"
+        return f"{PurePath(name).stem}.{self.alias or self.member.replace('/', '.')}.npy"
 
     @property
     def place(self) -> PurePath:
@@ -102,29 +104,28 @@ class Source:
         except OSError as error:
             raise InputError(reason(error)) from error
 
-    def read_header(self, layout: str | None, max_pixels: int = MAX_PIXELS) -> Header:
+    def read_header(
+        self, layout: str | None, max_pixels: int = MAX_PIXELS, memory: int | None = None
+    ) -> Header:
         """Read what the input is: its shape, layout, dtype and format.
 
-        ``layout`` is that of an array; an image knows its own.
+        ``layout`` is that of an array; an image knows its own. ``memory`` is the most bytes that
+        this may take where a format is held whole.
         """
         with self.opened() as stream:
             if _begins_as_array(stream):
-                from poolcli.files import arrays
-
-                found = arrays.read_header(stream)
+                found = self._array_header(stream)
                 return Header(found.shape, layout_of(len(found.shape), layout), found.name, "npy")
             from poolcli.files import images
 
-            return images.read_header(stream, max_pixels)
+            return images.read_header(stream, max_pixels, memory)
 
     def can_be_read_in_parts(self) -> bool:
         """Whether it is an array in C order, whose parts lie in few pieces."""
         with self.opened() as stream:
             if not _begins_as_array(stream):
                 return False
-            from poolcli.files import arrays
-
-            return not arrays.read_header(stream).fortran_order
+            return not self._array_header(stream).fortran_order
 
     def read(self, max_pixels: int = MAX_PIXELS) -> tuple[Array, Metadata]:
         """Read the input's elements, all of them, and what an image carries beside its pixels."""
@@ -132,10 +133,27 @@ class Source:
             if _begins_as_array(stream):
                 from poolcli.files import arrays
 
-                return arrays.read_elements(stream, arrays.read_header(stream)), Metadata()
+                return arrays.read_elements(stream, self._array_header(stream)), Metadata()
             from poolcli.files import images
 
             return images.read(stream, max_pixels)
+
+    def _array_header(self, stream: BinaryIO) -> ArrayHeader:
+        """Read an array's header. Of an archive's, the elements are all that stands behind it."""
+        from poolcli.files import arrays
+
+        header = arrays.read_header(stream)
+        if self.member is not None:
+            place = stream.tell()
+            behind = stream.seek(0, os.SEEK_END) - place
+            stream.seek(place)
+            if behind > header.nbytes:
+                # Its checksum is that of all of it, which would have to be inflated.
+                raise InputError(
+                    f"its header promises {header.nbytes:,} bytes of elements, its archive says "
+                    f"that there are {behind:,}"
+                )
+        return header
 
 
 def is_archive(stream: BinaryIO) -> bool:

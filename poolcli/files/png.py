@@ -42,6 +42,46 @@ def chunk_at_end(stream: BinaryIO, name: bytes) -> bytes | None:
     return None
 
 
+def refuse_excess(stream: BinaryIO, most_beside: int) -> None:
+    """Refuse a PNG with a chunk that is longer than it can need: Pillow reads each whole.
+
+    Raises
+    ------
+    ValueError
+        If pixels have more than twice the bytes that they take without compression, or another
+        chunk more than ``most_beside``; or if there are others without number.
+    """
+    most, others = most_beside, 0
+    for name, place, length in _chunks(stream):
+        if name == b"IHDR" and length == _SIZES.size:
+            stream.seek(place)
+            most = _MOST_BESIDE_PIXELS + 2 * _uncompressed(stream.read(_SIZES.size))
+        if name == b"IEND":
+            return
+        is_pixels = name in (b"IDAT", b"fdAT")
+        others += not is_pixels
+        if length > (most if is_pixels else most_beside) or others > _MOST_OTHERS:
+            raise ValueError(
+                f"its chunk {name.decode('ascii', 'backslashreplace')} of {length:,} bytes is too "
+                f"long, or one of more than {_MOST_OTHERS:,}"
+            )
+
+
+_SIZES: Final = struct.Struct(">IIBBBBB")
+_SAMPLES: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""Of a pixel, by PNG's types of colour."""
+_MOST_BESIDE_PIXELS: Final = 1 << 20
+_MOST_OTHERS: Final = 1 << 18
+"""Chunks beside those of pixels: each frame has one."""
+
+
+def _uncompressed(sizes: bytes) -> int:
+    """Return how many bytes pixels take before they are compressed, by what the header says."""
+    width, height, bits, colour, *_ = _SIZES.unpack(sizes)
+    row: int = -(-width * bits * _SAMPLES.get(colour, 4) // 8) + 2
+    return row * int(height)
+
+
 def set_delays(stream: BinaryIO, durations: Sequence[float]) -> None:
     """Set how many milliseconds each frame of a written APNG is shown.
 

@@ -40,6 +40,15 @@ class Section(io.RawIOBase):
     def tell(self) -> int:
         return self._place
 
+    def fileno(self) -> int:
+        """Return the file's descriptor, if the part begins where the file does.
+
+        A library that reads by a descriptor counts places from the file's beginning.
+        """
+        if self._held.start:
+            raise io.UnsupportedOperation("a part of a file")
+        return self._held.descriptor
+
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._length}[whence]
         if base + offset < 0:
@@ -71,6 +80,117 @@ class Held:
         if self.descriptor < 0:
             return io.BytesIO(self.data)
         return io.BufferedReader(Section(self))
+
+
+class RefusedError(SyntaxError):
+    """A read beyond the allowance of a :class:`Metered` stream.
+
+    A syntax error, because Pillow takes one of a reader as "not my format".
+    """
+
+
+class Metered(io.BufferedIOBase):
+    """A stream that gives a library no more bytes than it is allowed to take.
+
+    Libraries ask for as many bytes as a file says. What they are given counts until :meth:`allow`
+    is called again. A read that asks for more raises :class:`RefusedError`, as do all that follow.
+
+    Parameters
+    ----------
+    stream
+        What is read.
+    patch
+        A place, and bytes that are read there instead of the stream's own.
+    """
+
+    def __init__(self, stream: BinaryIO, patch: tuple[int, bytes] | None = None) -> None:
+        self._stream, self._patch = stream, patch
+        self._length = length_of(stream)
+        self._most = self._left = self._least = 0
+        self.refusal = ""
+        """What was refused, in words; empty if nothing was."""
+
+    def allow(self, most: int, *, least: int = 0) -> None:
+        """Let so many bytes be read from now on.
+
+        ``least`` is what each read counts for at least: reading byte by byte takes its time.
+        """
+        self._most = self._left = most
+        self._least = least
+        self.refusal = ""
+
+    def allow_again(self) -> None:
+        """Let as many bytes be read from now on as were allowed last."""
+        self._left = self._most
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._stream.seek(offset, whence)
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= _SMALL:
+            behind = max(0, self._length - self._stream.tell())
+            size = behind if size is None or size < 0 else min(size, behind)
+        self._take(size)
+        return self._patched(self._stream.read(size))
+
+    def readline(self, size: int | None = -1) -> bytes:
+        asked = size if size is not None and size >= 0 else _LONGEST_LINE + 1
+        line = self._patched(self._stream.readline(min(asked, self._left + 1, _LONGEST_LINE + 1)))
+        self._take(self._most + 1 if len(line) > _LONGEST_LINE else len(line))
+        return line
+
+    def _take(self, size: int) -> None:
+        """Count what is read."""
+        self._left -= max(size, self._least)
+        if self._left < 0:
+            self._left = 0
+            self.refusal = f"it takes more than {in_words(self._most)}"
+            raise RefusedError(self.refusal)
+
+    def _patched(self, data: bytes) -> bytes:
+        """Return what was read, with the patch in its place."""
+        if self._patch is None:
+            return data
+        place, patch = self._patch
+        at = place - (self._stream.tell() - len(data))
+        if at >= len(data) or at + len(patch) <= 0:
+            return data
+        start, stop = max(at, 0), min(at + len(patch), len(data))
+        return data[:start] + patch[start - at : stop - at] + data[stop:]
+
+
+_SMALL: Final = 1 << 16
+"""Bytes that may be asked for without a look at how many there are."""
+_LONGEST_LINE: Final = 1 << 20
+"""Bytes; a longer one is none."""
+
+
+@contextmanager
+def place_kept(stream: BinaryIO) -> Iterator[None]:
+    """Look elsewhere in a stream, and return to where it stood."""
+    place = stream.tell()
+    try:
+        yield
+    finally:
+        stream.seek(place)
+
+
+def length_of(stream: BinaryIO) -> int:
+    """Return how many bytes a stream has, which stays where it is."""
+    with place_kept(stream):
+        return stream.seek(0, os.SEEK_END)
 
 
 def hold(stream: BinaryIO) -> Held:

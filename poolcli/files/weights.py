@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from poolcli.errors import InputError, SpecError
 from poolcli.files.inputs import Source
+from poolcli.memory import in_words
 
 if TYPE_CHECKING:
     from poolcli.kernels.views import Array
@@ -39,8 +40,18 @@ def load(path: str) -> Array:
         raise SpecError(f"{path}: {error}") from error
 
 
+_LARGEST: Final = 1 << 30
+"""Bytes: the largest layers in use take half as many."""
+
+
 @lru_cache(maxsize=64)
 def _load(path: str, _changed: int) -> Array:
-    array, _ = Source(path).read()
+    from poolcli.files import arrays
+
+    with Source(path).opened() as stream:
+        header = arrays.read_header(stream)
+        if header.nbytes > _LARGEST:
+            raise InputError(f"{in_words(header.nbytes)}, of which {in_words(_LARGEST)} are read")
+        array = arrays.read_elements(stream, header)
     array.flags.writeable = False
     return array
