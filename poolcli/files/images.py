@@ -23,6 +23,7 @@ from poolcli.files import carried, depth, exif, png, webp
 from poolcli.files.depth import Deep
 from poolcli.files.formats import Encoding
 from poolcli.files.metadata import Metadata
+from poolcli.files.upright import Held, Picture
 from poolcli.kernels.views import Array
 from poolcli.maps import Header
 
@@ -102,25 +103,46 @@ def read_header(stream: BinaryIO, max_pixels: int) -> Header:
 
 def read(stream: BinaryIO, max_pixels: int) -> tuple[Array, Metadata]:
     """Decode an image, all its frames where it has several, and what it carries beside pixels."""
-    array, facts = _decoded(stream, max_pixels, 0)
+    decoded, metadata = decode(stream, max_pixels)
+    return decoded.whole(), metadata
+
+
+def decode(stream: BinaryIO, max_pixels: int) -> tuple[Picture | Held, Metadata]:
+    """Decode an image, to be read in regions, and read what it carries beside pixels.
+
+    The frames of an animation are held as one array.
+    """
+    first, facts = _decoded(stream, max_pixels, 0)
+    decoded = [first]
+    if facts.deep is not None and len(facts.deep.raw_modes) > 1:
+        stream.seek(0)
+        decoded.append(_decoded(stream, max_pixels, 1)[0])
+    pictures = tuple(each for each in decoded if isinstance(each, Image.Image))
+    if pictures:
+        deep = facts.deep is not None
+        mode = None if facts.mode in (pictures[0].mode, "I;16", *_DEEP) else facts.mode
+        picture = Picture(pictures, facts.header, mode, facts.orientation, deep, facts.clear)
+        return picture, facts.metadata
+    array, *lower = (each for each in decoded if not isinstance(each, Image.Image))
     if facts.deep is not None:
-        lower = None
-        if len(facts.deep.raw_modes) > 1:
-            stream.seek(0)
-            lower, _ = _decoded(stream, max_pixels, 1)
-        array = depth.joined(array, lower)
+        array = depth.joined(array, lower[0] if lower else None)
     if facts.clear is not None:
         array = depth.with_alpha(array, facts.clear)
-    return array, facts.metadata
+    return Held(array), facts.metadata
 
 
-def _decoded(stream: BinaryIO, max_pixels: int, turn: int) -> tuple[Array, _Facts]:
+def _decoded(
+    stream: BinaryIO, max_pixels: int, turn: int
+) -> tuple[Image.Image, _Facts] | tuple[Array, _Facts]:
     """Decode all that is in a file; of 16-bit colour by one of its raw modes."""
     with _opened(stream, max_pixels) as image:
         facts = _facts(image, stream, max_pixels)
-        if facts.frames == 1:
-            return _pixels(image, facts, facts.deep, turn), facts
-        return _frames(image, stream, facts, turn)
+        if facts.frames > 1:
+            return _frames(image, stream, facts, turn)
+        _prepare(image, facts.deep, turn)
+        image.load()
+        # A picture without its decoder, which may hold as much again.
+        return image._new(image.im), facts  # noqa: SLF001 - Pillow has no public way but a copy
 
 
 def _frames(image: Image.Image, stream: BinaryIO, facts: _Facts, turn: int) -> tuple[Array, _Facts]:
@@ -321,14 +343,19 @@ def _too_many(max_pixels: int) -> str:
     return f"more than {max_pixels:,} pixels: raise --max-pixels if you trust the file"
 
 
-def _pixels(image: Image.Image, facts: _Facts, deep: Deep | None, turn: int) -> Array:
-    """Decode one frame, and set it upright; of 16-bit colour one of its raw modes."""
-    upwards, mode = _TURNS.get(facts.orientation), facts.mode
+def _prepare(image: Image.Image, deep: Deep | None, turn: int) -> None:
+    """Make an image ready to be decoded; of 16-bit colour by one of its raw modes."""
     if deep is not None:
         depth.tell(image, deep.raw_modes[turn])
     if image.format == "TIFF":
         # By what XMP says of orientation, Pillow would turn the pixels, but not their size.
         image.info.pop("xmp", None)
+
+
+def _pixels(image: Image.Image, facts: _Facts, deep: Deep | None, turn: int) -> Array:
+    """Decode one frame, and set it upright; of 16-bit colour one of its raw modes."""
+    upwards, mode = _TURNS.get(facts.orientation), facts.mode
+    _prepare(image, deep, turn)
     upright = image if upwards is None else image.transpose(upwards)
     if mode not in (upright.mode, "I;16", *_DEEP):
         upright = upright.convert(mode)
