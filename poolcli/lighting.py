@@ -65,7 +65,7 @@ class Lighting:
         from poolcli.kernels.casts import Losses
 
         del counted
-        light = self._decoded(array, threads)
+        light = self.decoded(array, threads)
         running = engine.run(self.plan, light, saved=saved, counted=False, threads=threads)
         # Nothing is held here that the engine is done with.
         del array, light
@@ -73,10 +73,10 @@ class Lighting:
             if result.array is None:
                 yield engine.Result(step, None, Losses())
             else:
-                yield engine.Result(step, *self._stored(result.array, step.dtype, threads))
+                yield engine.Result(step, *self.stored(result.array, step.dtype, threads))
 
-    def _decoded(self, array: Array, threads: int | None) -> Array:
-        """Return the light that a stored picture stands for."""
+    def decoded(self, array: Array, threads: int | None) -> Array:
+        """Return the light that a stored picture, or part of one, stands for."""
         import numpy as np
 
         light = np.empty(array.shape)
@@ -88,8 +88,8 @@ class Lighting:
         _in_blocks(decode, len(pixels), threads)
         return light
 
-    def _stored(self, array: Array, dtype: str, threads: int | None) -> tuple[Array, Losses]:
-        """Return a result as it is saved, and what the cast lost."""
+    def stored(self, array: Array, dtype: str, threads: int | None) -> tuple[Array, Losses]:
+        """Return a result, or part of one, as it is saved, and what the cast lost."""
         import numpy as np
 
         from poolcli.kernels.casts import Losses, cast

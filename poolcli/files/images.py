@@ -13,17 +13,19 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any, BinaryIO, Final
 
 import numpy as np
 from PIL import Image, ImageSequence, PngImagePlugin, UnidentifiedImageError
 
+from poolcli.dtypes import ITEM_SIZES
 from poolcli.errors import InputError
-from poolcli.files import carried, depth, exif, png, webp
+from poolcli.files import carried, decoding, depth, exif, png, webp
 from poolcli.files.depth import Deep
 from poolcli.files.formats import Encoding
 from poolcli.files.metadata import Metadata
-from poolcli.files.upright import Held, Picture
+from poolcli.files.upright import InMemory, Picture
 from poolcli.kernels.views import Array
 from poolcli.maps import Header
 
@@ -98,7 +100,18 @@ def read_header(stream: BinaryIO, max_pixels: int) -> Header:
         If it is no image, has more pixels than ``max_pixels``, or bits that Pillow would drop.
     """
     with _opened(stream, max_pixels) as image:
-        return _facts(image, stream, max_pixels).header
+        return _with_memory(_facts(image, stream, max_pixels), image, stream)
+
+
+def _with_memory(facts: _Facts, image: Image.Image, stream: BinaryIO) -> Header:
+    """Return the header of an image with how much memory it takes to decode it."""
+    header, own = facts.header, decoding.decoder_bytes(image, stream, facts.frames)
+    if facts.frames > 1:
+        # Frames are gathered, and then made one array.
+        array = prod(header.shape) * ITEM_SIZES[header.dtype]
+        return replace(header, picture=array, decoding=array + own)
+    decoded = 1 if facts.deep is None else len(facts.deep.raw_modes)
+    return replace(header, picture=decoded * decoding.picture_bytes(image), decoding=own)
 
 
 def read(stream: BinaryIO, max_pixels: int) -> tuple[Array, Metadata]:
@@ -107,7 +120,7 @@ def read(stream: BinaryIO, max_pixels: int) -> tuple[Array, Metadata]:
     return decoded.whole(), metadata
 
 
-def decode(stream: BinaryIO, max_pixels: int) -> tuple[Picture | Held, Metadata]:
+def decode(stream: BinaryIO, max_pixels: int) -> tuple[Picture | InMemory, Metadata]:
     """Decode an image, to be read in regions, and read what it carries beside pixels.
 
     The frames of an animation are held as one array.
@@ -128,7 +141,7 @@ def decode(stream: BinaryIO, max_pixels: int) -> tuple[Picture | Held, Metadata]
         array = depth.joined(array, lower[0] if lower else None)
     if facts.clear is not None:
         array = depth.with_alpha(array, facts.clear)
-    return Held(array), facts.metadata
+    return InMemory(array), facts.metadata
 
 
 def _decoded(

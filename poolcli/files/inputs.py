@@ -19,6 +19,7 @@ from poolcli.maps import Header
 if TYPE_CHECKING:
     from zipfile import ZipInfo
 
+    from poolcli.files.upright import InMemory, Picture
     from poolcli.kernels.views import Array
 
 MAX_PIXELS: Final = 178_956_970
@@ -112,7 +113,10 @@ class Source:
                 from poolcli.files import arrays
 
                 found = arrays.read_header(stream)
-                return Header(found.shape, layout_of(len(found.shape), layout), found.name, "npy")
+                # Elements in Fortran order are copied into C order.
+                aside = found.nbytes if found.fortran_order else 0
+                letters = layout_of(len(found.shape), layout)
+                return Header(found.shape, letters, found.name, "npy", decoding=aside)
             from poolcli.files import images
 
             return images.read_header(stream, max_pixels)
@@ -136,6 +140,18 @@ class Source:
             from poolcli.files import images
 
             return images.read(stream, max_pixels)
+
+    def decode(self, max_pixels: int = MAX_PIXELS) -> tuple[Picture | InMemory, Metadata]:
+        """Read an input into memory, a picture as it is decoded, to read parts of it from there."""
+        with self.opened() as stream:
+            if _begins_as_array(stream):
+                from poolcli.files import arrays, upright
+
+                array = arrays.read_elements(stream, arrays.read_header(stream))
+                return upright.InMemory(array), Metadata()
+            from poolcli.files import images
+
+            return images.decode(stream, max_pixels)
 
 
 def is_archive(stream: BinaryIO) -> bool:

@@ -39,10 +39,20 @@ and whether then the rows, and the columns, are reversed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class InMemory:
     """An image, or an array, that is in memory as a whole."""
 
     array: Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+        return self.array.shape
+
+    @property
+    def dtype(self) -> str:
+        """The name of its dtype."""
+        return self.array.dtype.name
 
     def read(self, frame: Frame, planes: range, low: int, high: int) -> Array:
         """Return positions ``low`` up to ``high`` of some planes, in the frame."""
@@ -69,6 +79,16 @@ class Picture:
     """Whether it is colour of 16 bits, which Pillow has no mode for."""
     clear: int | tuple[int, ...] | None = None
     """Of 16 bits, the value that stands for clear pixels."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the upright picture: H×W or H×W×C."""
+        return self.header.shape
+
+    @property
+    def dtype(self) -> str:
+        """The name of the dtype that it is read in."""
+        return self.header.dtype
 
     def read(self, frame: Frame, planes: range, low: int, high: int) -> Array:
         """Return positions ``low`` up to ``high`` of some planes, in the frame."""
