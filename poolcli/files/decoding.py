@@ -11,6 +11,8 @@ import os
 from math import prod
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
+from poolcli.files.depth import is_deep_avif
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -21,8 +23,10 @@ _BY_ROWS: Final = frozenset({"raw", "zip", "gif", "bit", "packbits", "pcx", "tga
 """Pillow's codecs that hold a few rows, as long as these are."""
 _WEBP: Final = 12
 """Bytes of a pixel: two canvases of an animation, which every WebP is taken for, and a copy."""
-_AVIF: Final = 16
-"""Planes of luminance and colour, as deep as 16 bits, and a copy of the picture."""
+_AVIF: Final = 12
+"""Planes of luminance and colour, which are kept, and a copy of the picture."""
+_DEEP_AVIF: Final = 18
+"""The same where the planes have 16 bits."""
 _JPEG_2000: Final = 5
 """Bytes of a sample."""
 _ANYTHING: Final = 8
@@ -61,7 +65,7 @@ def _decoder_bytes(image: Image.Image, stream: BinaryIO, pixels: int) -> int:
     if kind == "WEBP":
         return _WEBP * pixels + 2 * _size(stream)
     if kind == "AVIF":
-        return _AVIF * pixels + 2 * _size(stream)
+        return (_DEEP_AVIF if is_deep_avif(image, stream) else _AVIF) * pixels + 2 * _size(stream)
     if kind == "JPEG2000":
         return _JPEG_2000 * pixels * len(image.getbands()) + 2 * _size(stream)
     tiles: list[Any] = getattr(image, "tile", [])

@@ -136,7 +136,7 @@ MOSAIC_GAP: Final = 1
 """Pixels between the tiles of a mosaic."""
 
 
-_WEBP: Final = 48
+_WEBP: Final = 42
 """Bytes of a pixel that libwebp takes to encode a picture without losses, measured with noise."""
 _APNG: Final = 12
 """Bytes of a pixel of each frame that Pillow keeps to find out what differs from the one before."""
@@ -168,7 +168,7 @@ def encoding_bytes(
     copied = 0 if shared else 4
     needed = drawn + copied * pixels
     if name == "webp":
-        needed += (4 if channels == 1 else 0) * pixels + _WEBP * pixels // max(1, frames)
+        needed += _WEBP * pixels // max(1, frames)
         # Encoded frames are joined.
         needed += 2 * prod(shape) if frames > 1 else 0
     if name == "png" and frames > 1:

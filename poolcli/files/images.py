@@ -24,6 +24,7 @@ from poolcli.errors import InputError
 from poolcli.files import carried, decoding, depth, exif, png, webp
 from poolcli.files.depth import Deep
 from poolcli.files.formats import Encoding
+from poolcli.files.machine import give_back_freed_memory
 from poolcli.files.metadata import Metadata
 from poolcli.files.upright import InMemory, Picture
 from poolcli.kernels.views import Array
@@ -65,6 +66,8 @@ _CHANNELS: Final = {"LA": 2, "RGB": 3, "RGBA": 4, "LA;16": 2, "RGB;16": 3, "RGBA
 _ANIMATED: Final = ("gif", "png", "tiff", "webp")
 _JPEG: Final = b"\xff\xd8"
 """How a JPEG begins."""
+_LARGE: Final = 32 << 20
+"""Bytes of a picture; of a smaller one, what its decoder leaves behind is soon used again."""
 _LONGEST_COMMENT: Final = 2**16 - 1 - 2
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -155,7 +158,11 @@ def _decoded(
         _prepare(image, facts.deep, turn)
         image.load()
         # A picture without its decoder, which may hold as much again.
-        return image._new(image.im), facts  # noqa: SLF001 - Pillow has no public way but a copy
+        picture = image._new(image.im)  # noqa: SLF001 - Pillow has no public way but a copy
+    del image
+    if decoding.picture_bytes(picture) >= _LARGE:
+        give_back_freed_memory()
+    return picture, facts
 
 
 def _frames(image: Image.Image, stream: BinaryIO, facts: _Facts, turn: int) -> tuple[Array, _Facts]:
