@@ -155,6 +155,7 @@ def small_panels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(panels, "SMALLEST_PANEL", 5)
     monkeypatch.setattr(panels, "_MOST_TILES", 6)
     monkeypatch.setattr(panels, "_PART", 50)
+    monkeypatch.setattr(panels, "_PIECE", 7)
 
 
 @pytest.mark.usefixtures("small_panels")

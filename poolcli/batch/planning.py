@@ -189,7 +189,8 @@ def _panels(header: Header, plan: Plan, options: Options) -> Layout | None:
 
     if 0 in header.shape:
         raise OutputError("it has no elements to show on a contact sheet")
-    return Layout.of([header.shape, *(step.shape for step in plan.steps)], header.layout)
+    maps = [(header.shape, header.dtype), *((step.shape, step.dtype) for step in plan.steps)]
+    return Layout.of(maps, header.layout)
 
 
 def _sheet_path(source: Source, options: Options) -> Path | None:

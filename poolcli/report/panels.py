@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from math import ceil, isqrt, prod
 from typing import Final
 
@@ -27,7 +28,9 @@ GAP: Final = 2
 FRAMED: Final = ("NHW", "NHWC")
 _MOST_TILES: Final = 4096
 _PART: Final = 1 << 22
-"""Elements of a map in memory that are reduced at once."""
+"""Elements of a map in memory that are taken at once."""
+_PIECE: Final = 1 << 18
+"""Elements that are reduced at once."""
 
 Size = tuple[int, int]
 
@@ -99,13 +102,17 @@ class Tiles:
         width, height = self.tile_size(panel)
         return (*self.planes, min(self.height, height), min(self.width, width), self.channels)
 
-    def needed(self, panel: Size) -> int:
-        """Return how many bytes it takes, at most, to reduce a map to a panel."""
-        kept, row = prod(self.reduced_shape(panel)), self.count * self.width * self.channels
-        return _ITEM * (3 * kept + 2 * row)
+    def needed(self, panel: Size, dtype: str) -> int:
+        """Return how many bytes it takes, at most, to reduce a map of a dtype to a panel."""
+        kept = prod(self.reduced_shape(panel))
+        # Sums of columns are held until a row of windows is complete.
+        row = self.count * self.width * self.channels if self.height > 1 else 0
+        return _ITEM * (3 * kept + (0 if dtype in _EXACT else row))
 
 
 _ITEM: Final = 8
+_EXACT: Final = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32")
+"""Dtypes of which 64 bits hold every sum."""
 
 
 @dataclass
@@ -195,26 +202,36 @@ class Panel:
         """Take a box: planes, rows, columns, channels."""
         if not part.size:
             return
-        self._widen(part)
         *planes, rows, columns, channels = at
         where = tuple(
             slice(each.start, each.start + length)
             for each, length in zip(planes, part.shape, strict=False)
         )
+        is_whole = rows.stop - rows.start == self.tiles.height
+        for piece in _cut(part.shape, by_columns=is_whole):
+            *first, down, across, _ = piece
+            inner = tuple(_within(*pair) for pair in zip(where, first, strict=True))
+            box = (_within(rows, down), _within(columns, across), channels)
+            self._reduce_piece(inner, box, part[tuple(piece)])
+
+    def _reduce_piece(
+        self, where: tuple[slice, ...], box: tuple[slice, slice, slice], part: Array
+    ) -> None:
+        self._widen(part)
         if not self.is_reduced:
-            self._sums[(*where, rows, columns, channels)] = part
+            self._sums[(*where, *box)] = part
             return
         if self.is_exact:
-            self._add_exactly(self._sums, where, (rows, columns, channels), part)
+            self._add_exactly(self._sums, where, box, part)
             return
         part = part.astype(np.float64)
         finite = np.isfinite(part)
         if not finite.all():
             if self._missing is None:
                 self._missing = np.zeros(self._sums.shape, np.int64)
-            self._add_exactly(self._missing, where, (rows, columns, channels), ~finite)
+            self._add_exactly(self._missing, where, box, ~finite)
             part[~finite] = 0
-        self._add_in_order(where, (rows, columns, channels), part)
+        self._add_in_order(where, box, part)
 
     def _widen(self, part: Array) -> None:
         found = None if self.dtype in _SHADES else least_and_greatest(part)
@@ -299,8 +316,6 @@ class Panel:
 
 _SHADES: Final = ("uint8", "bool")
 """Dtypes whose values are shades as they are."""
-_EXACT: Final = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32")
-"""Dtypes of which 64 bits hold every sum."""
 
 
 def _boxes(
@@ -327,6 +342,29 @@ def _boxes(
         for first, box in _boxes(at, end - row * inner, lengths[1:]):
             yield row * inner + first, (slice(row, row + 1), *box)
         start = end
+
+
+def _cut(shape: tuple[int, ...], *, by_columns: bool) -> Iterator[list[slice]]:
+    """Cut a box of planes, rows, columns and channels into ones that are soon reduced.
+
+    Rows come one after the other, and of a row columns do, unless the box holds all rows of its
+    columns: then sums of few columns are complete at a time.
+    """
+    last = len(shape) - 1
+    order = [*range(last - 2), *((last - 1, last - 2) if by_columns else (last - 2, last - 1))]
+    steps = list(shape)
+    for axis in order:
+        beside = prod(steps) // steps[axis]
+        steps[axis] = min(steps[axis], max(1, _PIECE // max(1, beside)))
+    starts = [range(0, length, step) for length, step in zip(shape, steps, strict=True)]
+    for firsts in product(*starts):
+        ends = zip(firsts, steps, shape, strict=True)
+        yield [slice(first, min(first + step, length)) for first, step, length in ends]
+
+
+def _within(outer: slice, inner: slice) -> slice:
+    """Return a slice of a slice."""
+    return slice(outer.start + inner.start, outer.start + inner.stop)
 
 
 def _edge(index: int, length: int, count: int) -> int:
@@ -363,11 +401,11 @@ class Layout:
     needed: int
 
     @classmethod
-    def of(cls, shapes: list[tuple[int, ...]], layout: str) -> Layout:
-        """Return that of the sheet of some maps, the first of which sets the size."""
-        tiles = [Tiles.of_map(shape, layout) for shape in shapes]
-        size = tiles[0].panel_size()
+    def of(cls, maps: list[tuple[tuple[int, ...], str]], layout: str) -> Layout:
+        """Return that of the sheet of maps of some shapes and dtypes; the first sets the size."""
+        tiles = [(Tiles.of_map(shape, layout), dtype) for shape, dtype in maps]
+        size = tiles[0][0].panel_size()
         width, height = (length + SMALLEST_PANEL for length in size)
         # Pillow's picture, NumPy's, and what an encoder copies.
-        sheet = 12 * width * height * len(shapes)
-        return cls(size, sheet + sum(each.needed(size) for each in tiles))
+        sheet = 12 * width * height * len(maps)
+        return cls(size, sheet + sum(each.needed(size, dtype) for each, dtype in tiles))
