@@ -11,6 +11,7 @@ from math import prod
 from typing import TYPE_CHECKING, Final
 
 from poolcli import memory
+from poolcli.blocks import processors
 from poolcli.dtypes import ITEM_SIZES
 from poolcli.errors import InputError, PlanError
 from poolcli.maps import Header
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
 
 _WHITES: Final = {"uint8": 255, "uint16": 65535}
 _WITH_ALPHA: Final = (2, 4)
-_BLOCK: Final = 1 << 16
+_BLOCK: Final = 1 << 14
 """Pixels encoded at once."""
+_WORKED_IN: Final = 64
+"""Bytes for each number of a block while it is encoded, as measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,14 @@ class Lighting:
         """The options that change values."""
         said = {"--linear": self.light.linear, "--premultiply": self.light.premultiply}
         return tuple(word for word, given in said.items() if given)
+
+    @property
+    def aside(self) -> int:
+        """Bytes in which the blocks of all threads are decoded and encoded."""
+        channels = self.plan.shape[-1] if self.light.alpha else 1
+        most = max((step.elements for step in self.plan.steps), default=0)
+        numbers = max(prod(self.plan.shape), most)
+        return _WORKED_IN * min(numbers, processors() * _BLOCK * channels)
 
     def needed(self, shown: Plan, saved: Collection[int]) -> int:
         """Return how many bytes it takes, the stored picture and the largest result among them."""

@@ -6,6 +6,7 @@ libraries take is measured with a picture of a few pixels.
 
 from __future__ import annotations
 
+import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,7 @@ from PIL import Image, features
 
 from poolcli import batch
 from poolcli.batch import running
+from poolcli.files import decoding
 from poolcli.files.inputs import Source
 from poolcli.stages import Chain
 from tests.conftest import Run, python, save, tree
@@ -260,3 +262,29 @@ def test_what_waits_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(given) == expected, needed
     for each in pools:
         each.shutdown()
+
+
+def scans(*components: int) -> bytes:
+    """Return the head of a JPEG of three components, the first scan of which has so many."""
+    frame = (
+        b"\xff\xc0" + (17).to_bytes(2) + bytes([8, 0, 16, 0, 16, 3, 1, 34, 0, 2, 17, 0, 3, 17, 0])
+    )
+    return (
+        b"\xff\xd8\xff\xfe\0\x04hi\xff"
+        + frame
+        + b"".join(
+            b"\xff\xda" + (6 + 2 * count).to_bytes(2) + bytes([count]) for count in components
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("head", "apart"),
+    [(scans(3), False), (scans(1, 1, 1), True), (scans(2), True), (b"\xff\xd8\xff", True)],
+)
+def test_a_jpeg_whose_colours_are_scans_of_their_own(*, head: bytes, apart: bool) -> None:
+    """Its coefficients are all held, as those of a progressive one are."""
+    stream = io.BytesIO(head)
+    stream.seek(3)
+    assert decoding._has_scans(stream, 3) == apart  # noqa: SLF001 - Pillow writes none
+    assert stream.tell() == 3

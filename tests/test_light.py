@@ -373,7 +373,7 @@ def test_what_the_engine_is_done_with_is_let_go(monkeypatch: pytest.MonkeyPatch)
 def test_memory_counts_the_floats(here: Path) -> None:
     save(here / "a.png", np.zeros((600, 600, 4)))
     for linear in (False, True):
-        request = batch.Options(memory=11 << 20, linear=linear)
+        request = batch.Options(memory=20 << 20, linear=linear)
         (job,) = batch.prepare([Source("a.png")], Chain.parse("max:600", "max:1"), request)
         assert isinstance(job, batch.Job)
         assert job.in_parts == linear

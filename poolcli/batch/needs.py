@@ -31,7 +31,8 @@ def whole(job: Job) -> int:
     else:
         running = job.lighting.needed(job.plan, saved)
     panels = 0 if job.panels is None else job.panels.needed
-    writing = max((_writing_whole(job, result) for result in job.results), default=0)
+    places = sum(step.elements * 8 for step in job.plan.steps if step.index in job.plan.undone)
+    writing = places + max((_writing_whole(job, result) for result in job.results), default=0)
     return max(_reading(job), running + panels, writing + panels) + _aside(job)
 
 
@@ -95,8 +96,7 @@ def _writing_whole(job: Job, result: Result) -> int:
     step = result.step
     carried = step.carried if job.lighting is None else "float64"
     held = step.elements * ITEM_SIZES[carried] + (step.bytes if step.dtype != carried else 0)
-    places = sum(each.elements * 8 for each in job.plan.steps if each.index in job.plan.undone)
-    return held + places + _encoding(job, result)
+    return held + _encoding(job, result)
 
 
 def _encoding(job: Job, result: Result) -> int:
@@ -110,4 +110,5 @@ def _encoding(job: Job, result: Result) -> int:
 def _aside(job: Job) -> int:
     pictured = job.header.is_image or any(result.format != "npy" for result in job.results)
     largest = max((result.step.bytes for result in job.results), default=0)
-    return min(_ASIDE, job.size + largest) if pictured else 0
+    light = 0 if job.lighting is None else job.lighting.aside
+    return light + (min(_ASIDE, job.size + largest) if pictured else 0)

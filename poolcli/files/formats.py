@@ -169,8 +169,8 @@ def encoding_bytes(
     needed = drawn + copied * pixels
     if name == "webp":
         needed += _WEBP * pixels // max(1, frames)
-        # Encoded frames are joined.
-        needed += 2 * prod(shape) if frames > 1 else 0
+        # Encoded frames are joined, in chunks of chunks.
+        needed += 4 * prod(shape) if frames > 1 else 0
     if name == "png" and frames > 1:
         needed += _APNG * pixels
     return needed + int(prod(shape) * ITEM_SIZES[dtype] * _WRITTEN) * in_memory

@@ -80,7 +80,7 @@ def control_group_limits(membership: Path, mounts: Path) -> Iterator[int]:
             continue
         group = PurePosixPath(path)
         folders = [str(each).strip("/") for each in (group, *group.parents)]
-        for root in roots:
+        for root in dict.fromkeys(roots):
             yield from (
                 limit
                 for folder in folders
