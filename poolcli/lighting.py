@@ -11,6 +11,7 @@ from math import prod
 from typing import TYPE_CHECKING, Final
 
 from poolcli import memory
+from poolcli.blocks import processors
 from poolcli.dtypes import ITEM_SIZES
 from poolcli.errors import InputError, PlanError
 from poolcli.maps import Header
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
 
 _WHITES: Final = {"uint8": 255, "uint16": 65535}
 _WITH_ALPHA: Final = (2, 4)
-_BLOCK: Final = 1 << 16
+_BLOCK: Final = 1 << 14
 """Pixels encoded at once."""
+_WORKED_IN: Final = 64
+"""Bytes for each number of a block while it is encoded, as measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,14 @@ class Lighting:
         """The options that change values."""
         said = {"--linear": self.light.linear, "--premultiply": self.light.premultiply}
         return tuple(word for word, given in said.items() if given)
+
+    @property
+    def aside(self) -> int:
+        """Bytes in which the blocks of all threads are decoded and encoded."""
+        channels = self.plan.shape[-1] if self.light.alpha else 1
+        most = max((step.elements for step in self.plan.steps), default=0)
+        numbers = max(prod(self.plan.shape), most)
+        return _WORKED_IN * min(numbers, processors() * _BLOCK * channels)
 
     def needed(self, shown: Plan, saved: Collection[int]) -> int:
         """Return how many bytes it takes, the stored picture and the largest result among them."""
@@ -65,7 +76,7 @@ class Lighting:
         from poolcli.kernels.casts import Losses
 
         del counted
-        light = self._decoded(array, threads)
+        light = self.decoded(array, threads)
         running = engine.run(self.plan, light, saved=saved, counted=False, threads=threads)
         # Nothing is held here that the engine is done with.
         del array, light
@@ -73,10 +84,10 @@ class Lighting:
             if result.array is None:
                 yield engine.Result(step, None, Losses())
             else:
-                yield engine.Result(step, *self._stored(result.array, step.dtype, threads))
+                yield engine.Result(step, *self.stored(result.array, step.dtype, threads))
 
-    def _decoded(self, array: Array, threads: int | None) -> Array:
-        """Return the light that a stored picture stands for."""
+    def decoded(self, array: Array, threads: int | None) -> Array:
+        """Return the light that a stored picture, or part of one, stands for."""
         import numpy as np
 
         light = np.empty(array.shape)
@@ -88,8 +99,8 @@ class Lighting:
         _in_blocks(decode, len(pixels), threads)
         return light
 
-    def _stored(self, array: Array, dtype: str, threads: int | None) -> tuple[Array, Losses]:
-        """Return a result as it is saved, and what the cast lost."""
+    def stored(self, array: Array, dtype: str, threads: int | None) -> tuple[Array, Losses]:
+        """Return a result, or part of one, as it is saved, and what the cast lost."""
         import numpy as np
 
         from poolcli.kernels.casts import Losses, cast

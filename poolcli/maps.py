@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,10 @@ class Header:
     layout: str
     dtype: str
     format: str
+    picture: int = field(default=0, compare=False)
+    """Bytes that an image takes while it is decoded and read from."""
+    decoding: int = field(default=0, compare=False)
+    """Bytes that it takes beside these to decode it, or to bring an array into C order."""
 
     @property
     def is_image(self) -> bool:

@@ -153,7 +153,9 @@ def test_an_input_that_does_not_fit_alone_is_refused_and_the_others_go_on(
     assert ran.status == 1
     first = ran.err.splitlines()[0]
     assert first.startswith("error: large.png: it takes ")
-    assert first.endswith(", of which --memory allows 9,000 bytes: images are held whole")
+    assert first.endswith(
+        ", of which --memory allows 9,000 bytes: encoding its results takes 30 KiB"
+    )
     assert len(tree(here / "pooled")) == 3
 
 

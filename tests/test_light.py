@@ -14,9 +14,11 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from poolcli import batch
 from poolcli import lighting as lighting_module
 from poolcli.errors import InputError, PlanError
 from poolcli.files import formats
+from poolcli.files.inputs import Source
 from poolcli.kernels.light import Light, from_light, to_light
 from poolcli.lighting import Lighting, lighting
 from poolcli.maps import Header
@@ -352,14 +354,14 @@ def test_what_the_engine_is_done_with_is_let_go(monkeypatch: pytest.MonkeyPatch)
     lit = lighting(chain, facts, linear=True, premultiply=True)
     assert lit is not None
     lights: list[weakref.ref[Array]] = []
-    decoded = Lighting._decoded  # noqa: SLF001 - to see what it returns
+    decoded = Lighting.decoded
 
     def recorded(self: Lighting, array: Array, threads: int | None) -> Array:
         light = decoded(self, array, threads)
         lights.append(weakref.ref(light))
         return light
 
-    monkeypatch.setattr(Lighting, "_decoded", recorded)
+    monkeypatch.setattr(Lighting, "decoded", recorded)
     shown = plan_chain(chain, facts.shape, layout="HWC", dtype="uint8")
     alive = [
         lights[0]() is not None
@@ -368,12 +370,13 @@ def test_what_the_engine_is_done_with_is_let_go(monkeypatch: pytest.MonkeyPatch)
     assert alive == [False, False, False]
 
 
-def test_memory_counts_the_floats(poolcli: Run, here: Path) -> None:
+def test_memory_counts_the_floats(here: Path) -> None:
     save(here / "a.png", np.zeros((600, 600, 4)))
-    chain = ("-s", "max:600", "-s", "max:1")
-    assert poolcli("run", "-q", "a.png", *chain, "--memory", "11MiB").status == 0
-    said = poolcli("run", "-q", "a.png", *chain, "--memory", "11MiB", "--linear").error(1)
-    assert "images are held whole" in said
+    for linear in (False, True):
+        request = batch.Options(memory=20 << 20, linear=linear)
+        (job,) = batch.prepare([Source("a.png")], Chain.parse("max:600", "max:1"), request)
+        assert isinstance(job, batch.Job)
+        assert job.in_parts == linear
 
 
 def test_blocks_and_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

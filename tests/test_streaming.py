@@ -202,9 +202,9 @@ def zeros(path: Path, shape: tuple[int, ...], *, fortran: bool = False) -> Path:
     ("specs", "more", "fortran", "reason"),
     [
         (["max:2", "unpool"], [], False, "stage 2 (unpool) needs its whole input in memory"),
-        (["max:2"], [], True, "its elements are in Fortran order, which can't be read in parts"),
-        (["max:2"], ["--format", "png"], False, "arrays are written as pictures whole"),
-        (["max:2"], ["--sheet", "s.png"], False, "a contact sheet or standard output needs"),
+        (["max:2"], [], True, "reading it takes 74 MiB"),
+        (["relu"], ["--format", "png"], False, "encoding its results takes "),
+        (["max:2"], ["--sheet", "s.png"], False, "its contact sheet takes "),
         (["median:global"], [], False, "the smallest part that it can be cut into takes "),
     ],
     ids=["unpool", "fortran", "png", "sheet", "median"],
@@ -220,16 +220,22 @@ def test_what_can_not_be_done_in_parts_is_refused_with_the_need(  # noqa: PLR091
     assert tree(here) == ["a.npy"]
 
 
-def test_standard_output_is_not_written_in_parts(poolcli: Run, here: Path) -> None:
-    zeros(here / "a.npy", (4, 1500, 1600))
-    ran = poolcli("run", "a.npy", "-s", "max:2", "-o", "-", "--memory", str(SMALL), "-q")
-    assert "standard output needs whole results" in ran.error(1)
+def test_a_result_that_fits_goes_to_standard_output(poolcli: Run, here: Path) -> None:
+    path = zeros(here / "a.npy", (4, 1500, 1600))
+    parts = poolcli("run", path, "-s", "max:2", "-o", "-", "--memory", str(SMALL), "-q")
+    whole = poolcli("run", path, "-s", "max:2", "-o", "-", "-q")
+    assert (parts.status, parts.err) == (0, "")
+    assert parts.data == whole.data
 
 
-def test_an_image_is_not_read_in_parts(poolcli: Run, here: Path) -> None:
-    save(here / "a.png", np.zeros((200, 300)))
+def test_an_image_that_can_not_be_decoded_within_the_memory_is_refused(
+    poolcli: Run, here: Path
+) -> None:
+    save(here / "a.png", np.zeros((200, 600)))
     said = poolcli("run", "a.png", "-s", "max:2", "-q", "--memory", "100kB").error(1)
-    assert said.endswith(" at once, of which --memory allows 98 KiB: images are held whole")
+    assert said.endswith(
+        " at once, of which --memory allows 98 KiB: encoding its results takes 176 KiB"
+    )
     assert tree(here) == ["a.png"]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 from traceback import format_exception
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from poolcli.dtypes import ITEM_SIZES
 from poolcli.files import names
@@ -17,10 +17,14 @@ from poolcli.lighting import Lighting
 from poolcli.maps import Header
 from poolcli.plan import Plan, Step
 
+if TYPE_CHECKING:
+    from poolcli.memory import Streaming
+    from poolcli.report.panels import Layout
+
 Save = Literal["all", "last", "none"]
 
-MEMORY: Final = 512 << 20
-"""Bytes that a run takes, unless told otherwise."""
+MEMORY: Final = 1 << 30
+"""Bytes that a run may take, if nothing is known of the machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +78,17 @@ class Job:
     """Those of its files that may take the place of others."""
     needed: int = 0
     """Bytes held at once."""
-    in_parts: bool = False
-    """Whether it is too large for the memory, and read, pooled and written in parts."""
+    way: Streaming | None = None
+    """How it is pooled in parts, if it is too large for the memory."""
+    panels: Layout | None = None
+    """The panels of its contact sheet, if there is one."""
     lighting: Lighting | None = None
     """How it is worked on as light, if it is."""
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether it is too large for the memory, and pooled in parts."""
+        return self.way is not None
 
     @property
     def size(self) -> int:

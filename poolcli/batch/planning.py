@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from poolcli import memory
+from poolcli.batch import needs
 from poolcli.batch.earlier import Earlier
 from poolcli.batch.jobs import Job, Options, Outcome, Result
 from poolcli.errors import InputError, OutputError, PlanError, UsageError
@@ -17,6 +18,9 @@ from poolcli.lighting import Lighting, lighting
 from poolcli.maps import Header
 from poolcli.plan import Plan, plan_chain
 from poolcli.stages import Chain
+
+if TYPE_CHECKING:
+    from poolcli.report.panels import Layout
 
 
 def prepare(
@@ -132,8 +136,7 @@ class _Planner:
     def _job(self, source: Source, header: Header) -> Job:
         options = self.options
         plan, light = self.known[header]
-        if options.sheet is not None and 0 in header.shape:
-            raise OutputError("it has no elements to show on a contact sheet")
+        panels = _panels(header, plan, options)
         saved = {"all": plan.steps, "last": plan.steps[-1:], "none": ()}[options.save]
         results = []
         for step in saved:
@@ -145,7 +148,7 @@ class _Planner:
                 path = options.output / source.folder / name
             results.append(Result(step, form, path))
         sheet = _sheet_path(source, options)
-        job = Job(source, header, plan, tuple(results), sheet, lighting=light)
+        job = Job(source, header, plan, tuple(results), sheet, lighting=light, panels=panels)
         return replace(job, replaceable=frozenset(filter(self._may_replace(source), job.paths)))
 
     def _may_replace(self, source: Source) -> Callable[[Path], bool]:
@@ -157,10 +160,6 @@ class _Planner:
         return lambda path: earlier.is_of(path, source)
 
 
-_DRAWN_IN: Final = 6
-"""Bytes that a contact sheet takes for each byte of what it shows."""
-
-
 def _within_memory(job: Job, options: Options) -> Job:
     """Return the job with the memory that it takes, in parts if it has to be.
 
@@ -169,48 +168,30 @@ def _within_memory(job: Job, options: Options) -> Job:
     InputError
         If it takes more than it may.
     """
-    saved = {result.step.index for result in job.results}
-    needed = _needed(job, saved, options)
+    needed = needs.whole(job)
     if needed <= options.memory:
         return replace(job, needed=needed)
-    if job.header.is_image:
-        reason = "images are held whole"
-    elif job.sheet is not None or any(result.path is None for result in job.results):
-        reason = "a contact sheet or standard output needs whole results"
-    elif any(result.format != "npy" for result in job.results):
-        reason = "arrays are written as pictures whole"
-    elif not job.source.can_be_read_in_parts():
-        reason = "its elements are in Fortran order, which can't be read in parts"
-    else:
-        try:
-            way = memory.streaming(job.plan, saved, options.memory)
-        except PlanError as error:
-            reason = str(error)
-        else:
-            return replace(job, needed=way.needed, in_parts=True)
-    allowed = memory.in_words(options.memory)
-    raise InputError(
-        f"it takes {memory.in_words(needed)} at once, of which --memory allows {allowed}: {reason}"
-    )
+    try:
+        parts = needs.in_parts(job, options)
+    except PlanError as error:
+        allowed = memory.in_words(options.memory)
+        raise InputError(
+            f"it takes {memory.in_words(needed)} at once, of which --memory allows {allowed}: "
+            f"{error}"
+        ) from error
+    return replace(job, needed=parts.needed, way=parts.way)
 
 
-def _needed(job: Job, saved: Collection[int], options: Options) -> int:
-    """Return how many bytes a job takes with its input whole in memory."""
-    if job.lighting is None:
-        needed = memory.needed_at_once(job.plan, saved)
-    else:
-        needed = job.lighting.needed(job.plan, saved)
-    held = job.size
-    if job.header.is_image:
-        # What is decoded is copied once.
-        needed += held
-    elif needed + held > options.memory and not job.source.can_be_read_in_parts():
-        # Fortran order is turned into C order, which takes it twice.
-        needed += held
-    if job.sheet is not None:
-        # Every result is kept, and drawn from.
-        needed += _DRAWN_IN * (held + sum(step.bytes for step in job.plan.steps))
-    return needed
+def _panels(header: Header, plan: Plan, options: Options) -> Layout | None:
+    """Return the panels of an input's contact sheet, if there is to be one."""
+    if options.sheet is None:
+        return None
+    from poolcli.report.panels import Layout
+
+    if 0 in header.shape:
+        raise OutputError("it has no elements to show on a contact sheet")
+    maps = [(header.shape, header.dtype), *((step.shape, step.dtype) for step in plan.steps)]
+    return Layout.of(maps, header.layout)
 
 
 def _sheet_path(source: Source, options: Options) -> Path | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from threading import Condition, Event
+from threading import Condition, Event, get_ident
 from typing import BinaryIO, Final
 
 from poolcli.batch.earlier import Earlier, Facts, Standing
@@ -15,6 +15,7 @@ from poolcli.batch.executing import OnRead, execute
 from poolcli.batch.jobs import Job, Options, Outcome, advice
 from poolcli.batch.record import Record
 from poolcli.blocks import processors
+from poolcli.files.machine import give_back_freed_memory
 
 Outcomes = Generator[Outcome, None, None]
 
@@ -149,22 +150,36 @@ _AHEAD: Final = 16
 
 
 class _Room:
-    """Memory that inputs share."""
+    """Memory that inputs share.
+
+    The C library keeps what a thread has freed for that thread alone. What an input took stays
+    taken by its thread, therefore, until it is given back, which is done where there would not be
+    room for both.
+    """
 
     def __init__(self, size: int) -> None:
         self.free = self.size = size
         self.changed = Condition()
+        self.taken_by: dict[int, int] = {}
+        self.kept_by: dict[int, int] = {}
+        """The most that each thread has taken since all was given back."""
 
     @contextmanager
     def taken(self, needed: int) -> Iterator[None]:
         """Wait until so much is free, or all of it, and hold it."""
-        share = min(needed, self.size)
+        share, thread = min(needed, self.size), get_ident()
         with self.changed:
             self.changed.wait_for(lambda: self.free >= share)
             self.free -= share
+            self.taken_by[thread] = share
+            self.kept_by[thread] = max(share, self.kept_by.get(thread, 0))
+            if sum(self.kept_by.values()) > self.size:
+                give_back_freed_memory()
+                self.kept_by = dict(self.taken_by)
         try:
             yield
         finally:
             with self.changed:
                 self.free += share
+                del self.taken_by[thread]
                 self.changed.notify_all()

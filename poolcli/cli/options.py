@@ -88,8 +88,12 @@ _UNITS: Final = {"": 1, "b": 1} | {
 }
 
 
-def byte_count(_ctx: click.Context, _param: click.Parameter, value: str) -> int:
-    """Read a size option's value, as 512MiB, 2GB or 1048576."""
+def byte_count(
+    _ctx: click.Context | None, _param: click.Parameter | None, value: str | None
+) -> int | None:
+    """Read a size option's value, as 512MiB, 2GB or 1048576; None if it is not given."""
+    if value is None:
+        return None
     found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?([A-Za-z]*)", value.strip())
     unit = _UNITS.get(found[2].lower()) if found else None
     size = int(float(found[1]) * unit) if found and unit else 0

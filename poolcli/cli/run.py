@@ -151,10 +151,9 @@ _EXAMPLES = (
 @click.option(
     "--memory",
     callback=options.byte_count,
-    default="512MiB",
-    show_default=True,
     metavar="SIZE",
-    help="Memory for all of them together; larger .npy arrays are pooled in parts.",
+    help="Memory for all of them together; what is larger is pooled in parts. Default: a quarter "
+    "of the machine's memory, or of what its control group allows, and at least 1GiB.",
 )
 @click.option(
     "--png-level",
@@ -201,7 +200,7 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
     sheet: str | None,
     max_pixels: int | None,
     jobs: int | None,
-    memory: int,
+    memory: int | None,
     png_level: int,
     quality: int,
     dry_run: bool,
@@ -222,7 +221,7 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
     notes in DIR/.poolcli what each result was made from, which is what --resume goes by.
     """
     from poolcli import batch
-    from poolcli.files import discovery
+    from poolcli.files import discovery, machine
     from poolcli.files import inputs as sources
     from poolcli.files.names import DEFAULT_TEMPLATE
     from poolcli.report import progress
@@ -244,7 +243,7 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
         sheet=sheet,
         force=force,
         max_pixels=max_pixels or sources.MAX_PIXELS,
-        memory=memory,
+        memory=memory or machine.default_memory(),
         jobs=jobs,
         encoding=Encoding(png_level, quality),
         fail_fast=fail_fast,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from math import ceil, prod, sqrt
 from typing import TYPE_CHECKING, Final
 
+from poolcli.dtypes import ITEM_SIZES
 from poolcli.errors import OutputError
 from poolcli.files.metadata import Metadata
 from poolcli.maps import Header
@@ -133,6 +134,56 @@ def mosaic_grid(count: int, height: int, width: int) -> tuple[int, int]:
 
 MOSAIC_GAP: Final = 1
 """Pixels between the tiles of a mosaic."""
+
+
+_WEBP: Final = 42
+"""Bytes of a pixel that libwebp takes to encode a picture without losses, measured with noise."""
+_APNG: Final = 12
+"""Bytes of a pixel of each frame that Pillow keeps to find out what differs from the one before."""
+_WRITTEN: Final = 1.25
+"""What a stream in memory takes for each byte of it while it grows."""
+
+
+def encoding_bytes(
+    name: str, shape: tuple[int, ...], layout: str, dtype: str, *, in_memory: bool = False
+) -> int:
+    """Return how many bytes it takes, at most, to encode a result, beside the result itself.
+
+    ``in_memory``, if what is encoded is held before it is written.
+
+    >>> encoding_bytes("png", (10, 10, 3), "HWC", "uint8")
+    400
+    """
+    if name == "npy":
+        return 0
+    drawn = 0
+    if not holds(name, shape, layout, dtype):
+        shape, layout, drawn = _as_drawn(shape, layout)
+        dtype = "uint8"
+    channels = shape[-1] if layout.endswith("C") else 1
+    pixels = prod(shape) // max(1, channels)
+    frames = shape[0] if layout.startswith("N") else 1
+    # What Pillow shares with NumPy, it does not copy.
+    shared = channels == _MOST_CHANNELS or (channels == 1 and dtype in ("uint8", "uint16"))
+    copied = 0 if shared else 4
+    needed = drawn + copied * pixels
+    if name == "webp":
+        needed += _WEBP * pixels // max(1, frames)
+        # Encoded frames are joined, in chunks of chunks.
+        needed += 4 * prod(shape) if frames > 1 else 0
+    if name == "png" and frames > 1:
+        needed += _APNG * pixels
+    return needed + int(prod(shape) * ITEM_SIZES[dtype] * _WRITTEN) * in_memory
+
+
+def _as_drawn(shape: tuple[int, ...], layout: str) -> tuple[tuple[int, ...], str, int]:
+    """Return the shape and layout of an array drawn as a picture, and the bytes that this takes."""
+    elements = prod(shape)
+    if layout in ("HW", "HWC") and is_picture(shape, layout):
+        return shape, layout, elements
+    size = drawn_size(shape, layout)
+    # In shades, in planes, and laid out.
+    return size, "HW", 2 * elements + prod(size)
 
 
 def choose(requested: str | None, header: Header, shape: tuple[int, ...], dtype: str) -> str:

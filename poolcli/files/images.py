@@ -10,18 +10,22 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any, BinaryIO, Final, overload
 
 import numpy as np
 from PIL import Image, PngImagePlugin
 
+from poolcli.dtypes import ITEM_SIZES
 from poolcli.errors import InputError
-from poolcli.files import carried, depth, directories, exif, gif, png, webp
+from poolcli.files import carried, decoding, depth, directories, exif, gif, png, webp
 from poolcli.files.depth import Deep
 from poolcli.files.formats import Encoding
+from poolcli.files.machine import give_back_freed_memory
 from poolcli.files.metadata import Metadata
 from poolcli.files.opening import each_frame, opened, opened_page, too_many
 from poolcli.files.streams import place_kept
+from poolcli.files.upright import InMemory, Picture
 from poolcli.kernels.views import Array
 from poolcli.maps import Header
 
@@ -53,6 +57,8 @@ _DEEP: Final = ("LA;16", "RGB;16", "RGBA;16")
 _TRANSPARENT: Final = {"L": "LA", "RGB": "RGBA", "I;16": "LA;16", "RGB;16": "RGBA;16"}
 _DTYPES: Final = {"I": "int32", "F": "float32", "I;16": "uint16"} | dict.fromkeys(_DEEP, "uint16")
 _CHANNELS: Final = {"LA": 2, "RGB": 3, "RGBA": 4, "LA;16": 2, "RGB;16": 3, "RGBA;16": 4}
+_LARGE: Final = 32 << 20
+"""Bytes of a picture; of a smaller one, what its decoder leaves behind is soon used again."""
 _LONGEST_COMMENT: Final = 2**16 - 1 - 2
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -89,30 +95,66 @@ def read_header(stream: BinaryIO, max_pixels: int, memory: int | None = None) ->
         of a format that is held whole and takes more than ``memory`` bytes.
     """
     with opened(stream, max_pixels, memory, decoding=False) as image:
-        return _facts(image, stream, max_pixels).header
+        return _with_memory(_facts(image, stream, max_pixels), image, stream)
+
+
+def _with_memory(facts: _Facts, image: Image.Image, stream: BinaryIO) -> Header:
+    """Return the header of an image with how much memory it takes to decode it."""
+    header, own = facts.header, decoding.decoder_bytes(image, stream, facts.frames)
+    if facts.frames > 1:
+        # Frames are gathered in one array.
+        array = prod(header.shape) * ITEM_SIZES[header.dtype]
+        return replace(header, picture=array, decoding=own)
+    decoded = 1 if facts.deep is None else len(facts.deep.raw_modes)
+    return replace(header, picture=decoded * decoding.picture_bytes(image), decoding=own)
 
 
 def read(stream: BinaryIO, max_pixels: int) -> tuple[Array, Metadata]:
     """Decode an image, all its frames where it has several, and what it carries beside pixels."""
-    array, facts = _decoded(stream, max_pixels, 0)
+    decoded, metadata = decode(stream, max_pixels)
+    return decoded.whole(), metadata
+
+
+def decode(stream: BinaryIO, max_pixels: int) -> tuple[Picture | InMemory, Metadata]:
+    """Decode an image, to be read in regions, and read what it carries beside pixels.
+
+    The frames of an animation are held as one array.
+    """
+    first, facts = _decoded(stream, max_pixels, 0)
+    decoded = [first]
+    if facts.deep is not None and len(facts.deep.raw_modes) > 1:
+        stream.seek(0)
+        decoded.append(_decoded(stream, max_pixels, 1)[0])
+    pictures = tuple(each for each in decoded if isinstance(each, Image.Image))
+    if pictures:
+        deep = facts.deep is not None
+        mode = None if facts.mode in (pictures[0].mode, "I;16", *_DEEP) else facts.mode
+        picture = Picture(pictures, facts.header, mode, facts.orientation, deep, facts.clear)
+        return picture, facts.metadata
+    array, *lower = (each for each in decoded if not isinstance(each, Image.Image))
     if facts.deep is not None:
-        lower = None
-        if len(facts.deep.raw_modes) > 1:
-            stream.seek(0)
-            lower, _ = _decoded(stream, max_pixels, 1)
-        array = depth.joined(array, lower)
+        array = depth.joined(array, lower[0] if lower else None)
     if facts.clear is not None:
         array = depth.with_alpha(array, facts.clear)
-    return array, facts.metadata
+    return InMemory(array), facts.metadata
 
 
-def _decoded(stream: BinaryIO, max_pixels: int, turn: int) -> tuple[Array, _Facts]:
+def _decoded(
+    stream: BinaryIO, max_pixels: int, turn: int
+) -> tuple[Image.Image, _Facts] | tuple[Array, _Facts]:
     """Decode all that is in a file; of 16-bit colour by one of its raw modes."""
     with opened(stream, max_pixels) as image:
         facts = _facts(image, stream, max_pixels)
-        if facts.frames == 1:
-            return _pixels(image, facts, facts.deep, turn), facts
-        return _frames(image, stream, facts, turn)
+        if facts.frames > 1:
+            return _frames(image, stream, facts, turn)
+        _prepare(image, facts.deep, turn)
+        image.load()
+        # A picture without its decoder, which may hold as much again.
+        picture = image._new(image.im)  # noqa: SLF001 - Pillow has no public way but a copy
+    del image
+    if decoding.picture_bytes(picture) >= _LARGE:
+        give_back_freed_memory()
+    return picture, facts
 
 
 def _frames(image: Image.Image, stream: BinaryIO, facts: _Facts, turn: int) -> tuple[Array, _Facts]:
@@ -345,14 +387,19 @@ def _stretch_clear(image: Image.Image) -> None:
         image.info["transparency"] = clear * 255 // greys
 
 
-def _pixels(image: Image.Image, facts: _Facts, deep: Deep | None, turn: int) -> Array:
-    """Decode one frame, and set it upright; of 16-bit colour one of its raw modes."""
-    upwards, mode = _TURNS.get(facts.orientation), facts.mode
+def _prepare(image: Image.Image, deep: Deep | None, turn: int) -> None:
+    """Make an image ready to be decoded; of 16-bit colour by one of its raw modes."""
     if deep is not None:
         depth.tell(image, deep.raw_modes[turn])
     if image.format == "TIFF":
         # By what XMP says of orientation, Pillow would turn the pixels, but not their size.
         image.info.pop("xmp", None)
+
+
+def _pixels(image: Image.Image, facts: _Facts, deep: Deep | None, turn: int) -> Array:
+    """Decode one frame, and set it upright; of 16-bit colour one of its raw modes."""
+    upwards, mode = _TURNS.get(facts.orientation), facts.mode
+    _prepare(image, deep, turn)
     upright = image if upwards is None else image.transpose(upwards)
     if mode not in (upright.mode, "I;16", *_DEEP):
         upright = upright.convert(mode)

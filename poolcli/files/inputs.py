@@ -18,6 +18,7 @@ from poolcli.maps import Header
 
 if TYPE_CHECKING:
     from poolcli.files.arrays import ArrayHeader
+    from poolcli.files.upright import InMemory, Picture
     from poolcli.files.zips import Entry
     from poolcli.kernels.views import Array
 
@@ -115,7 +116,10 @@ class Source:
         with self.opened() as stream:
             if _begins_as_array(stream):
                 found = self._array_header(stream)
-                return Header(found.shape, layout_of(len(found.shape), layout), found.name, "npy")
+                # Elements in Fortran order are copied into C order.
+                aside = found.nbytes if found.fortran_order else 0
+                letters = layout_of(len(found.shape), layout)
+                return Header(found.shape, letters, found.name, "npy", decoding=aside)
             from poolcli.files import images
 
             return images.read_header(stream, max_pixels, memory)
@@ -137,6 +141,18 @@ class Source:
             from poolcli.files import images
 
             return images.read(stream, max_pixels)
+
+    def decode(self, max_pixels: int = MAX_PIXELS) -> tuple[Picture | InMemory, Metadata]:
+        """Read an input into memory, a picture as it is decoded, to read parts of it from there."""
+        with self.opened() as stream:
+            if _begins_as_array(stream):
+                from poolcli.files import arrays, upright
+
+                array = arrays.read_elements(stream, self._array_header(stream))
+                return upright.InMemory(array), Metadata()
+            from poolcli.files import images
+
+            return images.decode(stream, max_pixels)
 
     def _array_header(self, stream: BinaryIO) -> ArrayHeader:
         """Read an array's header. Of an archive's, the elements are all that stands behind it."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Final
+
 import numpy as np
 
 from poolcli.files.formats import MOSAIC_GAP, holds, is_picture, mosaic_grid
@@ -39,7 +42,8 @@ def shades(array: Array) -> Array:
     """
     if array.dtype == np.uint8:
         return array
-    return _stretch(array, *((0.0, 1.0) if array.dtype == bool else extremes(array)))
+    array = np.ascontiguousarray(array)
+    return stretched(array, *((0.0, 1.0) if array.dtype == bool else extremes(array)))
 
 
 def planes(array: Array, layout: str) -> Array:
@@ -57,12 +61,49 @@ def planes(array: Array, layout: str) -> Array:
 
 def extremes(array: Array) -> tuple[float, float]:
     """Return the least and the greatest finite value; 0 and 0 if there is none."""
-    finite = array[np.isfinite(array)]
-    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    found = [least_and_greatest(part) for part in _parts(array)]
+    known = [each for each in found if each is not None]
+    return (min(low for low, _ in known), max(high for _, high in known)) if known else (0.0, 0.0)
+
+
+def least_and_greatest(array: Array) -> tuple[float, float] | None:
+    """Return the least and the greatest finite value; None if there is none."""
+    if not array.size:
+        return None
+    if array.dtype.kind == "f":
+        low, high = np.min(array), np.max(array)
+        if not (np.isfinite(low) and np.isfinite(high)):
+            finite = array[np.isfinite(array)]
+            return (float(finite.min()), float(finite.max())) if finite.size else None
+        return float(low), float(high)
+    return float(array.min()), float(array.max())
+
+
+def stretched(array: Array, low: float, high: float) -> Array:
+    """Return the array as bytes, ``low`` as 0 and ``high`` as 255; as grey if they are equal."""
+    result = np.empty(array.shape, np.uint8)
+    for part, shade in zip(_parts(array), _parts(result), strict=True):
+        shade[...] = _stretch(part, low, high)
+    return result
+
+
+_PART: Final = 1 << 18
+"""Elements looked at at once, so that what comes between stays small."""
+
+
+def _parts(array: Array) -> Iterator[Array]:
+    """Yield an array part by part, of elements that follow each other in memory."""
+    if array.flags.c_contiguous:
+        flat = array.reshape(-1)
+        yield from (flat[start : start + _PART] for start in range(0, flat.size, _PART))
+    elif array.size <= _PART or array.ndim <= 1:
+        yield array
+    else:
+        for row in array:
+            yield from _parts(row)
 
 
 def _stretch(array: Array, low: float, high: float) -> Array:
-    """Return the array as bytes, ``low`` as 0 and ``high`` as 255."""
     if low == high:
         return np.full(array.shape, 128, np.uint8)
     # In halves, because the spread of the largest floats is none.
