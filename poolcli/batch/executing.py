@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,7 +36,8 @@ class _Writing:
     options: Options
     source: Facts
     """What they are made of."""
-    replaceable: Collection[Path]
+    job: Job
+    """Which of the results may replace others, and in which folders they are."""
     stdout: BinaryIO | None
     record: Record | None
 
@@ -45,9 +46,12 @@ class _Writing:
         """Open a result for writing; without an error it is then noted, and takes its name."""
         from poolcli.files import atomic
 
-        noted, may_replace = False, path in self.replaceable
+        noted, may_replace = False, path in self.job.replaceable
+        spoilt, folders = path in self.job.unfinished, self.job.folders
         try:
-            with atomic.writing(path, replace=may_replace) as stream:
+            with atomic.writing(
+                path, replace=may_replace, spoilt=spoilt, folders=folders
+            ) as stream:
                 yield stream
                 if self.record is not None:
                     self.record.add(path, stream, self.source)
@@ -90,7 +94,7 @@ def execute(  # noqa: PLR0913 - an input, and what its results go through
     warnings = list(advice(job, options))
     # Taken before it is read: a source that changes meanwhile is another one later.
     facts = {} if record is None else source_facts(job.source)
-    target = _Writing(options, facts, job.replaceable, stdout, record)
+    target = _Writing(options, facts, job, stdout, record)
     try:
         for path, warning in _pool_and_write(job, target, on_read, threads):
             if path is not None:
