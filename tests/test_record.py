@@ -350,7 +350,7 @@ def test_a_process_puts_together_what_another_one_does_not_take_away(
     def another_was_quicker(folder: int, name: str, stack: Any) -> Any:
         monkeypatch.setattr(record, "_dead", dead)
         Record.begin(here / "pooled", {}).close()
-        assert name not in os.listdir(here / "pooled/.poolcli")
+        assert not (here / "pooled/.poolcli" / name).exists()
         return dead(folder, name, stack)
 
     monkeypatch.setattr(record, "_dead", another_was_quicker)

@@ -141,7 +141,8 @@ class Record:
                 raise OutputError(f"the record {folder} is closed: the run has come to its end")
             if not self._is_in_place():
                 raise OutputError(
-                    f"the record {folder} can't be written: it has been removed: run again with --resume"
+                    f"the record {folder} can't be written: it has been removed: run again with "
+                    "--resume"
                 )
             end = os.lseek(self._descriptor, 0, os.SEEK_END)
             try:
