@@ -86,7 +86,7 @@ def cut(
     work: Path, inputs: Path, disk: Disk, moments: list[float], *, writing_back: bool
 ) -> list[Path]:
     """Run on a disk, copy its image at some moments, in seconds, and return the copies."""
-    copies = []
+    copies: list[Path] = []
     with start(inputs, disk.output) as child:
         began = time.monotonic()
         for moment in sorted(moments):
@@ -157,9 +157,8 @@ def main() -> int:
             for copy in copies:
                 found, wrong = check(work / "in", copy, expected)
                 failures += bool(wrong)
-                print(
-                    f"{copy.stem}: {dict(found)} -> {wrong.strip() or 'as undisturbed'}", flush=True
-                )  # noqa: T201 - a program
+                ending = wrong.strip() or "as undisturbed"
+                print(f"{copy.stem}: {dict(found)} -> {ending}", flush=True)  # noqa: T201 - a program
                 copy.unlink()
             image.unlink()
     finally:

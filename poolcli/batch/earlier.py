@@ -302,15 +302,15 @@ def opened_file(folder: int, name: str, stack: ExitStack) -> BinaryIO | None:
         If it can't be opened.
     """
     try:
-        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        if not stat.S_ISREG(found.st_mode):
-            return None
-        stream = stack.enter_context(os.fdopen(atomic.open_file(folder, name), "rb"))
+        return stack.enter_context(atomic.open_regular(folder, name))
     except OSError as error:
-        if error.errno == errno.ELOOP:
+        if error.errno in _NO_FILE:
             return None
         raise
-    return stream if stat.S_ISREG(os.fstat(stream.fileno()).st_mode) else None
+
+
+_NO_FILE: Final = (errno.ELOOP, errno.ENXIO, errno.EOPNOTSUPP)
+"""Errors where there is something else: a link, a folder or a pipe; a socket."""
 
 
 def entries_of(files: Iterable[BinaryIO]) -> dict[str, Entry]:

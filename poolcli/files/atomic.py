@@ -11,7 +11,7 @@ import re
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -209,6 +209,21 @@ def open_file(folder: int, name: str) -> int:
     return os.open(name, flags, dir_fd=folder)
 
 
+def open_regular(folder: int, name: str) -> BinaryIO:
+    """Open a file in an open folder for reading, which is no link, pipe or folder.
+
+    Raises
+    ------
+    OSError
+        If it is one, which is an ``ELOOP``, or can't be opened.
+    """
+    descriptor = open_file(folder, name)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.ELOOP, "no file", name)
+    return os.fdopen(descriptor, "rb")
+
+
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
@@ -333,19 +348,16 @@ def _is_part_of(temporary: Temporary, name: str) -> bool:
     Nothing is lost if such a file is replaced.
     """
     try:
-        found = open_file(temporary.folder, name)
+        with ExitStack() as stack:
+            there, whole = (
+                stack.enter_context(open_regular(temporary.folder, each))
+                for each in (name, temporary.name)
+            )
+            while part := there.read(_PART):
+                if not _is_torn(part, whole.read(_PART)):
+                    return False
     except OSError:
         return False
-    with open(found, "rb") as there:  # noqa: PTH123 - from a descriptor
-        if not stat.S_ISREG(os.fstat(found).st_mode):
-            return False
-        try:
-            with open(open_file(temporary.folder, temporary.name), "rb") as whole:
-                while part := there.read(_PART):
-                    if not _is_torn(part, whole.read(_PART)):
-                        return False
-        except OSError:
-            return False
     return True
 
 
