@@ -122,7 +122,8 @@ def test_systems_without_a_way_to_pass_folders(
     held = Folders(tmp_path / "out")
     held.make(tmp_path / "out/a/b")
     assert (tmp_path / "out/a/b").is_dir()
-    assert held.is_in_place(tmp_path / "out/a/b")
+    with held.opened(tmp_path / "out/a/b") as folder:
+        assert held.is_in_place(tmp_path / "out/a/b", folder)
     held.close()
 
 
@@ -290,3 +291,41 @@ def test_what_lies_in_a_results_place_is_not_waited_for(
     make(result)
     ran = poolcli("run", "a.png", "-s", "max:2", "-q", "--resume")
     assert ran.status == (0 if make is os.mkfifo else 2), ran
+
+
+READ = """
+import os, sys
+from poolcli import batch
+from poolcli.cli.main import main
+prepare = batch.prepare
+def swap_and_prepare(*all, **more):
+    os.rename("out", "away")
+    os.rename("other", "out")
+    return prepare(*all, **more)
+batch.prepare = swap_and_prepare
+main(sys.argv[1:])
+"""
+"""The program, whose output folder is replaced by another one when its record has been read."""
+
+
+def test_what_a_record_says_holds_of_no_other_folder(poolcli: Run, here: Path) -> None:
+    """Which may have files of the same names, and they are not recorded."""
+    save(here / "a.png", grey())
+    command = ["run", "a.png", "-s", "max:2", "-o", "out", "--resume", "-q"]
+    assert poolcli(*command).status == 0
+    mine = save(here / "other/a.1-max2x2.png", grey(2, 2)).read_bytes()
+    done = subprocess.run(
+        [sys.executable, "-c", READ, *command],
+        capture_output=True, cwd=here, env=environment(), timeout=60, check=False,
+    )  # fmt: skip
+    said = "the output folder out can't be written: it has been replaced by another: run again"
+    assert (done.returncode, done.stderr.decode()) == (2, f"error: {said}\n")
+    assert (here / "out/a.1-max2x2.png").read_bytes() == mine
+
+
+def test_a_sheets_folder_may_be_a_link_from_the_beginning(poolcli: Run, here: Path) -> None:
+    save(here / "a.png", grey())
+    (here / "elsewhere").mkdir()
+    (here / "sheets").symlink_to("elsewhere")
+    assert poolcli("run", "a.png", "-s", "max:2", "--sheet", "sheets/a.png", "-q").status == 0
+    assert tree(here / "elsewhere") == ["a.png"]

@@ -109,6 +109,8 @@ class Earlier:
     entries: Mapping[str, Entry] = field(default_factory=dict)
     planned: Mapping[str, Facts] = field(default_factory=dict)
     """Which sources results were to be made of by runs that did not come to their end."""
+    folder: os.stat_result | None = field(default=None, compare=False, repr=False)
+    """The output folder that the record was read in."""
     folders: Folders = field(default_factory=Folders, compare=False, repr=False)
     """Where sources lie."""
 
@@ -126,8 +128,12 @@ class Earlier:
                 with opened_record(output) as folder:
                     if folder is None:
                         return cls(output)
-                    entries = entries_of(_opened_files(folder, SUFFIX))
-                    return cls(output, entries, planned_of(_opened_files(folder, PLANNED)))
+                    return cls(
+                        output,
+                        entries_of(_opened_files(folder, SUFFIX)),
+                        planned_of(_opened_files(folder, PLANNED)),
+                        os.stat(os.pardir, dir_fd=folder),
+                    )
             except FileNotFoundError:
                 # Another process has put it together with others meanwhile.
                 continue

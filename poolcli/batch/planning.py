@@ -52,6 +52,9 @@ def prepare(
         if not stage.can_run:
             raise UsageError(f"stage {index} ({stage}): without weights it can only be planned")
     folders, suspects = Folders(options.output), Suspects()
+    if earlier is not None:
+        # What is known of its results holds of no other folder.
+        folders.known = earlier.folder
     planner = _Planner(chain, options, wanted, earlier, folders, suspects)
     prepared = [planner.prepared(source) for source in sources]
     rivals = [planner.prepared(source) for source in _rivals(sources, others, options)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -53,20 +53,21 @@ def loosest_key(path: str) -> str:
 class Suspects:
     """Places that some disk would take for one, gathered until the run's own disk can be asked."""
 
-    _groups: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Names of inputs by true paths, by what such paths have in common."""
-    read: set[str] = field(default_factory=set)
-    """Those that are read."""
+    read: Collection[str] = ()
+    """True paths of inputs."""
+    _first: dict[int, tuple[str, str]] = field(default_factory=dict)
+    """A result's place and its input's name, by a number that places that are alike share."""
+    _more: dict[int, dict[str, str]] = field(default_factory=dict)
+    """Names of inputs by places, where several share the number."""
 
     def add(self, place: str, source: str) -> None:
         """Add a result's place, and its input's name."""
-        self._groups.setdefault(loosest_key(place), {})[place] = source
+        self._add(hash(loosest_key(place)), place, source)
 
-    def add_read(self, places: Iterable[str]) -> None:
-        """Add places that are read."""
-        for place in places:
-            self.read.add(place)
-            self._groups.setdefault(loosest_key(place), {})[place] = place
+    def _add(self, number: int, place: str, source: str) -> None:
+        first = self._first.setdefault(number, (place, source))
+        if first[0] != place:
+            self._more.setdefault(number, dict([first]))[place] = source
 
     def check(self, folders: Folders) -> None:
         """Ask the disk, where there is a doubt. All results' folders have been made by now.
@@ -76,14 +77,16 @@ class Suspects:
         UsageError
             If two places are one: of two results, or of a result and an input.
         """
+        for place in self.read:
+            if (number := hash(loosest_key(place))) in self._first:
+                self._add(number, place, place)
         known: dict[_Identity, Likeness] = {}
-        for places in self._groups.values():
-            if len(places) > 1 and not self.read.issuperset(places):
-                for identity, near in _by_folder(places).items():
-                    if len(near) > 1 and not self.read.issuperset(near):
-                        if identity not in known:
-                            known[identity] = likeness_of(os.path.dirname(near[0]), folders)  # noqa: PTH120 - a string all along
-                        self._check_folder(near, known[identity], places)
+        for places in self._more.values():
+            for identity, near in _by_folder(places).items():
+                if len(near) > 1:
+                    if identity not in known:
+                        known[identity] = likeness_of(os.path.dirname(near[0]), folders)  # noqa: PTH120 - a string all along
+                    self._check_folder(near, known[identity], places)
 
     def _check_folder(
         self, places: Iterable[str], likeness: Likeness, sources: Mapping[str, str]
@@ -91,7 +94,7 @@ class Suspects:
         first: dict[str, str] = {}
         for place in places:
             other = first.setdefault(likeness.key(os.path.basename(place)), place)  # noqa: PTH119 - a string all along
-            if other != place and not self.read.issuperset((other, place)):
+            if other != place and not (other in self.read and place in self.read):
                 raise UsageError(self._said(place, sources[place], other, sources[other]))
 
     def _said(self, place: str, source: str, other: str, others: str) -> str:

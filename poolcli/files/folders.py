@@ -42,24 +42,35 @@ class Folders:
 
     output: Path | None = None
     most_open: int = MOST_OPEN
-    _real: dict[Path, str] = field(default_factory=dict)
+    known: os.stat_result | None = None
+    """The output folder that something is known of already; no other one will do."""
+    _real: dict[str, str] = field(default_factory=dict)
     _open: dict[str, _Open] = field(default_factory=dict)
     """By their true paths, those used last at the end."""
     _lock: Lock = field(default_factory=Lock)
 
     def real(self, folder: Path) -> str:
         """Return a folder's true path, for which links are followed the first time only."""
+        return self._real_of(os.fspath(folder))
+
+    def real_file(self, path: Path) -> str:
+        """Return a file's true path; its folder's links are followed the first time only."""
+        place = self.place(path)
+        return os.path.realpath(place) if os.path.islink(place) else place  # noqa: PTH114 - a true path
+
+    def place(self, path: Path) -> str:
+        """Return a file's path in its true folder, be it a link or not."""
+        folder, name = os.path.split(path)
+        if name in ("", os.curdir, os.pardir):
+            return os.path.realpath(path)
+        real = self._real_of(folder)
+        return f"{real}{name}" if real == os.sep else f"{real}{os.sep}{name}"
+
+    def _real_of(self, folder: str) -> str:
         known = self._real.get(folder)
         if known is None:
             known = self._real[folder] = os.path.realpath(folder)
         return known
-
-    def real_file(self, path: Path) -> str:
-        """Return a file's true path; its folder's links are followed the first time only."""
-        if path.name in ("", os.pardir):
-            return os.path.realpath(path)
-        place = os.path.join(self.real(path.parent), path.name)  # noqa: PTH118 - a true path
-        return os.path.realpath(place) if os.path.islink(place) else place  # noqa: PTH114 - as above
 
     def make(self, folder: Path) -> None:
         """Make a folder, and those above it, where they are missing.
@@ -90,12 +101,13 @@ class Folders:
         with self._held(true_path) as descriptor:
             yield descriptor
 
-    def is_in_place(self, folder: Path) -> bool:
+    def is_in_place(self, folder: Path, descriptor: int) -> bool:
         """Whether a folder's path still leads to the folder that was opened."""
-        with self._held(self.real(folder)) as descriptor, suppress(OSError):
+        try:
             # A link on the way there would be followed, and lead to another folder.
             return os.path.samestat(os.fstat(descriptor), os.lstat(self.real(folder)))
-        return False
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Close all folders that nothing is being written to."""
@@ -131,6 +143,10 @@ class Folders:
         parts = [part for part in path[len(base) :].split("/") if part]
         start = self._open[base].descriptor if base in self._open else None
         entry = _Open(_opened_from(start, parts, make=make))
+        found = self.known if path == root else None
+        if found is not None and not os.path.samestat(found, os.fstat(entry.descriptor)):
+            os.close(entry.descriptor)
+            raise OSError(errno.ESTALE, "it has been replaced by another: run again")
         self._open[path] = entry
         return entry
 

@@ -153,9 +153,8 @@ class Claims:
     @classmethod
     def of(cls, inputs: Iterable[Path], mend: str, folders: Folders, suspects: Suspects) -> Claims:
         """Return claims to what is read."""
-        claims = cls(frozenset(map(Folders().real_file, inputs)), mend, folders, suspects)
-        claims.suspects.add_read(claims.read)
-        return claims
+        suspects.read = frozenset(map(Folders().real_file, inputs))
+        return cls(suspects.read, mend, folders, suspects)
 
     def add(
         self,
@@ -200,9 +199,7 @@ class Claims:
 
     def _place(self, path: Path) -> tuple[str, bool]:
         """Return a result's true path, and whether something is there, be it a link to nothing."""
-        if path.name in ("", os.pardir):
-            return os.path.realpath(path), os.path.lexists(path)
-        place = os.path.join(self.folders.real(path.parent), path.name)  # noqa: PTH118 - a true path
+        place = self.folders.place(path)
         try:
             found = os.lstat(place)
         except (OSError, ValueError):
