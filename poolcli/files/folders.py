@@ -69,7 +69,14 @@ class Folders:
     def _real_of(self, folder: str) -> str:
         known = self._real.get(folder)
         if known is None:
-            known = self._real[folder] = os.path.realpath(folder)
+            above, name = os.path.split(folder)
+            if name not in ("", os.curdir, os.pardir) and above in self._real:
+                # In a deep tree, to begin at its root for each folder would take ever longer.
+                place = os.path.join(self._real[above], name)  # noqa: PTH118 - a true path
+                known = os.path.realpath(place) if os.path.islink(place) else place  # noqa: PTH114 - as above
+            else:
+                known = os.path.realpath(folder)
+            self._real[folder] = known
         return known
 
     def make(self, folder: Path) -> None:
@@ -142,6 +149,11 @@ class Folders:
             base = os.path.dirname(base)  # noqa: PTH120 - a string all along
         parts = [part for part in path[len(base) :].split("/") if part]
         start = self._open[base].descriptor if base in self._open else None
+        if start is not None and len(parts) > 1:
+            # Folders that lie side by side are opened from the one above.
+            start = _opened_from(start, parts[:-1], make=make)
+            self._open[os.path.dirname(path)] = _Open(start)  # noqa: PTH120 - a string all along
+            parts = parts[-1:]
         entry = _Open(_opened_from(start, parts, make=make))
         found = self.known if path == root else None
         if found is not None and not os.path.samestat(found, os.fstat(entry.descriptor)):
@@ -172,12 +184,13 @@ def _opened_from(start: int | None, parts: list[str], *, make: bool) -> int:
     """Open the folder that the parts of a path lead to, none of which may be a link."""
     if start is None and not hasattr(os, "O_PATH"):
         return _opened_whole(parts, make=make)
-    current = os.open(os.sep if start is None else ".", FOLDER_FLAGS, dir_fd=start)
+    current = os.open(os.sep, FOLDER_FLAGS) if start is None else start
     for part in parts:
         try:
             following = _opened_part(part, current, make=make)
         finally:
-            os.close(current)
+            if current != start:
+                os.close(current)
         current = following
     return current
 
