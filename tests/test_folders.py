@@ -246,7 +246,7 @@ def test_a_link_that_comes_between_check_and_write_is_a_usage_error(
     )  # fmt: skip
     assert done.returncode == 2, done
     (line,) = done.stderr.decode().splitlines()
-    assert line.endswith("has been replaced by a link")
+    assert line.endswith("has been replaced by a link: put the folder back and run again")
     assert tree(here / "elsewhere") == ["sub"]
 
 

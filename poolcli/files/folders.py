@@ -227,7 +227,8 @@ def _opened_in(part: str, folder: int) -> int:
         if not _is_link(part, folder):
             raise
         # Systems call a link "no folder", or speak of too many of them.
-        raise OSError(errno.ELOOP, f"{part} has been replaced by a link") from error
+        said = f"{part} has been replaced by a link: put the folder back and run again"
+        raise OSError(errno.ELOOP, said) from error
 
 
 def _is_link(part: str, folder: int) -> bool:
