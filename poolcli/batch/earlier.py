@@ -109,8 +109,8 @@ class Earlier:
     entries: Mapping[str, Entry] = field(default_factory=dict)
     planned: Mapping[str, Facts] = field(default_factory=dict)
     """Which sources results were to be made of by runs that did not come to their end."""
-    folder: os.stat_result | None = field(default=None, compare=False, repr=False)
-    """The output folder that the record was read in."""
+    written: Folders = field(default_factory=Folders, compare=False, repr=False)
+    """The output folder that the record was read in, open for the run to write to."""
     folders: Folders = field(default_factory=Folders, compare=False, repr=False)
     """Where sources lie."""
 
@@ -123,16 +123,17 @@ class Earlier:
         UsageError
             If it is there, but can't be read.
         """
+        written = Folders(output)
         while True:
             try:
-                with opened_record(output) as folder:
+                with opened_record(output, written) as folder:
                     if folder is None:
-                        return cls(output)
+                        return cls(output, written=written)
                     return cls(
                         output,
                         entries_of(_opened_files(folder, SUFFIX)),
                         planned_of(_opened_files(folder, PLANNED)),
-                        os.stat(os.pardir, dir_fd=folder),
+                        written,
                     )
             except FileNotFoundError:
                 # Another process has put it together with others meanwhile.

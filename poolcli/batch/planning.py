@@ -51,10 +51,9 @@ def prepare(
     for index, stage in enumerate(chain, start=1):
         if not stage.can_run:
             raise UsageError(f"stage {index} ({stage}): without weights it can only be planned")
-    folders, suspects = Folders(options.output), Suspects()
-    if earlier is not None:
-        # What is known of its results holds of no other folder.
-        folders.known = earlier.folder
+    # What is known of earlier results holds of the folder that it was read in, and of no other.
+    folders = Folders(options.output) if earlier is None else earlier.written
+    suspects = Suspects()
     planner = _Planner(chain, options, wanted, earlier, folders, suspects)
     prepared = [planner.prepared(source) for source in sources]
     rivals = [planner.prepared(source) for source in _rivals(sources, others, options)]

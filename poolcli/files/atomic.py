@@ -83,7 +83,7 @@ def writing(
             try:
                 with _Checked(io.FileIO(temporary.descriptor, "r+")) as stream:
                     yield stream
-                if not held.is_in_place(path.parent, folder):
+                if not held.is_in_place(path.parent, folder, temporary.name):
                     raise _moved(path)
                 try:
                     _publish(temporary, path, replace=replace)

@@ -42,8 +42,6 @@ class Folders:
 
     output: Path | None = None
     most_open: int = MOST_OPEN
-    known: os.stat_result | None = None
-    """The output folder that something is known of already; no other one will do."""
     _real: dict[str, str] = field(default_factory=dict)
     _open: dict[str, _Open] = field(default_factory=dict)
     """By their true paths, those used last at the end."""
@@ -108,13 +106,24 @@ class Folders:
         with self._held(true_path) as descriptor:
             yield descriptor
 
-    def is_in_place(self, folder: Path, descriptor: int) -> bool:
-        """Whether a folder's path still leads to the folder that was opened."""
+    def is_in_place(self, folder: Path, descriptor: int, name: str) -> bool:
+        """Whether a folder's path still leads to the folder that was opened, with a file in it.
+
+        ``name`` is the file's, which lies in no other folder.
+        """
+        path = self.real(folder)
         try:
             # A link on the way there would be followed, and lead to another folder.
-            return os.path.samestat(os.fstat(descriptor), os.lstat(self.real(folder)))
+            found = os.lstat(path)
         except OSError:
             return False
+        if os.path.samestat(os.fstat(descriptor), found):
+            return True
+        # Some network disks number what lies on them anew each time.
+        return stat.S_ISDIR(found.st_mode) and os.path.lexists(f"{path}{os.sep}{name}")
+
+    def __del__(self) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close all folders that nothing is being written to."""
@@ -155,10 +164,6 @@ class Folders:
             self._open[os.path.dirname(path)] = _Open(start)  # noqa: PTH120 - a string all along
             parts = parts[-1:]
         entry = _Open(_opened_from(start, parts, make=make))
-        found = self.known if path == root else None
-        if found is not None and not os.path.samestat(found, os.fstat(entry.descriptor)):
-            os.close(entry.descriptor)
-            raise OSError(errno.ESTALE, "it has been replaced by another: run again")
         self._open[path] = entry
         return entry
 
