@@ -106,11 +106,11 @@ def test_the_system_refuses_more_bytes_midway(here: Path, force: list[str]) -> N
 def test_a_file_that_appears_in_the_meantime_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
 ) -> None:
-    def refuse(*_: object) -> NoReturn:
+    def refuse(*_: object, **__: object) -> NoReturn:
         raise OSError(errno.EPERM, "no links here")
 
     if not links:
-        monkeypatch.setattr(Path, "hardlink_to", refuse)
+        monkeypatch.setattr(os, "link", refuse)
     path = tmp_path / "a.bin"
 
     def write(*, meanwhile: bool) -> None:
@@ -131,10 +131,10 @@ def test_a_file_that_appears_in_the_meantime_is_kept(
 def test_a_failure_of_the_last_step_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> NoReturn:
+    def refuse(*_: object, **__: object) -> NoReturn:
         raise OSError(errno.EIO, "input/output error")
 
-    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    monkeypatch.setattr(os, "link", refuse)
     with (
         pytest.raises(OutputError, match="input/output error"),
         atomic.writing(tmp_path / "a", replace=False),
@@ -162,7 +162,7 @@ def read_only(*_: object, **__: object) -> NoReturn:
     raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
 
-@pytest.mark.parametrize(("module", "step"), [(os, "open"), (Path, "mkdir")])
+@pytest.mark.parametrize(("module", "step"), [(os, "open"), (os, "mkdir")])
 def test_a_read_only_disk(
     poolcli: Run, here: Path, monkeypatch: pytest.MonkeyPatch, module: object, step: str
 ) -> None:
@@ -282,11 +282,13 @@ def gone() -> int:
 def test_what_no_process_is_writing_any_more_is_removed(tmp_path: Path) -> None:
     """A container that is started again gives its processes the numbers of those before."""
     own, dead = left_by(os.getpid(), tmp_path), left_by(gone(), tmp_path)
-    others, (descriptor, open_here) = left_by(os.getppid(), tmp_path), atomic.create(tmp_path)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    others, open_here = left_by(os.getppid(), tmp_path), atomic.create(folder)
     atomic.remove_leftovers(tmp_path)
-    assert set(tmp_path.iterdir()) == {others, open_here}
+    assert set(tmp_path.iterdir()) == {others, tmp_path / open_here.name}
     atomic.remove(open_here)
-    os.close(descriptor)
+    os.close(open_here.descriptor)
+    os.close(folder)
     assert not own.exists()
     assert not dead.exists()
 

@@ -229,7 +229,9 @@ def test_a_folder_that_is_removed_meanwhile_is_not_made_again(
     ran = poolcli("run", "d", "-r", "-s", "max:2", "-q", "-j", "1")
     assert ran.status == 1
     gone = "can't be written: No such file or directory"
-    unnoted = "the record pooled/.poolcli can't be written: it has been removed"
+    unnoted = (
+        "the record pooled/.poolcli can't be written: it has been removed: run again with --resume"
+    )
     said = {
         "e": [f"d/e/b.png: pooled/e/b.1-max2x2.png {gone}"],
         ".": [

@@ -208,7 +208,7 @@ def test_a_file_that_appears_meanwhile_is_kept_and_not_taken_for_a_result(
     three(here)
     publish = atomic._publish  # noqa: SLF001 - the moment between check and write
 
-    def appear(temporary: Path, path: Path, *, replace: bool) -> None:
+    def appear(temporary: atomic.Temporary, path: Path, *, replace: bool) -> None:
         if path.name == "b.1-max2x2.png":
             path.write_bytes(b"mine")
         publish(temporary, path, replace=replace)
@@ -328,10 +328,10 @@ def test_a_record_that_cannot_be_read_is_a_usage_error(
     three(here)
     run(poolcli, "-q")
 
-    def unreadable(_: Path) -> NoReturn:
+    def unreadable(*_: object) -> NoReturn:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", unreadable)
+    monkeypatch.setattr(atomic, "open_file", unreadable)
     said = run(poolcli, "--resume").error(2)
     assert said == "the record pooled/.poolcli can't be read: Permission denied"
 
@@ -347,11 +347,11 @@ def test_a_process_puts_together_what_another_one_does_not_take_away(
     old.close()
     dead = record._dead  # noqa: SLF001 - the moment between finding and opening it
 
-    def another_was_quicker(path: Path, stack: Any) -> Any:
+    def another_was_quicker(folder: int, name: str, stack: Any) -> Any:
         monkeypatch.setattr(record, "_dead", dead)
         Record.begin(here / "pooled", {}).close()
-        assert not path.exists()
-        return dead(path, stack)
+        assert not (here / "pooled/.poolcli" / name).exists()
+        return dead(folder, name, stack)
 
     monkeypatch.setattr(record, "_dead", another_was_quicker)
     Record.begin(here / "pooled", {}).close()
@@ -408,14 +408,14 @@ def test_a_vanished_file_of_the_record_is_looked_for_again(
     three(here)
     run(poolcli, "-q")
     (path,) = (here / "pooled/.poolcli").iterdir()
-    read_bytes, times = Path.read_bytes, iter([1])
+    open_file, times = atomic.open_file, iter([1])
 
-    def vanish(self: Path) -> bytes:
+    def vanish(folder: int, name: str) -> int:
         for _ in times:
-            self.rename(self.with_name("other.ndjson"))
-        return read_bytes(self)
+            path.rename(path.with_name("other.ndjson"))
+        return open_file(folder, name)
 
-    monkeypatch.setattr(Path, "read_bytes", vanish)
+    monkeypatch.setattr(atomic, "open_file", vanish)
     assert len(Earlier.read(here / "pooled").entries) == 6
     assert not path.exists()
 

@@ -2,7 +2,7 @@
 
 from poolcli.batch.earlier import Earlier, making
 from poolcli.batch.jobs import MEMORY, Job, Options, Outcome, Result, Save
-from poolcli.batch.planning import check_folders, prepare
+from poolcli.batch.planning import check_folders, close_folders, prepare
 from poolcli.batch.running import Books, execute_all, planned_all, recording
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Result",
     "Save",
     "check_folders",
+    "close_folders",
     "execute_all",
     "making",
     "planned_all",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from poolcli.batch.record import Record
 from poolcli.errors import InputError, OutputError, PoolError
 from poolcli.files import formats
 from poolcli.files.formats import Encoding
-from poolcli.files.metadata import Metadata, provenance
+from poolcli.files.metadata import Metadata, provenance, stage_words
 from poolcli.plan import Step
 
 if TYPE_CHECKING:
@@ -39,18 +39,24 @@ class _Writing:
     options: Options
     source: Facts
     """What they are made of."""
-    replaceable: Collection[Path]
+    job: Job
+    """Which of the results may replace others, and in which folders they are."""
     stdout: BinaryIO | None
     record: Record | None
+    stages: tuple[str, ...]
+    """How a command line gives each stage."""
 
     @contextmanager
     def writing(self, path: Path) -> Iterator[BinaryIO]:
         """Open a result for writing; without an error it is then noted, and takes its name."""
         from poolcli.files import atomic
 
-        noted, may_replace = False, path in self.replaceable
+        noted, may_replace = False, path in self.job.replaceable
+        spoilt, folders = path in self.job.unfinished, self.job.folders
         try:
-            with atomic.writing(path, replace=may_replace) as stream:
+            with atomic.writing(
+                path, replace=may_replace, spoilt=spoilt, folders=folders
+            ) as stream:
                 yield stream
                 if self.record is not None:
                     self.record.add(path, stream, self.source)
@@ -70,8 +76,8 @@ class _Writing:
             words += ["--dtype", options.dtype]
         if job.lighting is not None:
             words += job.lighting.words
-        stages = [step.stage for step in job.plan.steps[:index]]
-        carried = replace(metadata, software=provenance(job.source.file_name, stages, words))
+        made = provenance(job.source.file_name, self.stages[:index], words)
+        carried = replace(metadata, software=made)
         encoding = replace(options.encoding, metadata=carried)
         return replace(self, options=replace(options, encoding=encoding))
 
@@ -93,7 +99,8 @@ def execute(  # noqa: PLR0913 - an input, and what its results go through
     warnings = list(advice(job, options))
     # Taken before it is read: a source that changes meanwhile is another one later.
     facts = {} if record is None else source_facts(job.source)
-    target = _Writing(options, facts, job.replaceable, stdout, record)
+    stages = stage_words(step.stage for step in job.plan.steps)
+    target = _Writing(options, facts, job, stdout, record, stages)
     try:
         for path, warning in _pool_and_write(job, target, on_read, threads):
             if path is not None:

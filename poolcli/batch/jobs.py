@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from poolcli.dtypes import ITEM_SIZES
 from poolcli.files import names
+from poolcli.files.alike import Suspects
+from poolcli.files.folders import Folders
 from poolcli.files.formats import Encoding
 from poolcli.files.inputs import MAX_PIXELS, Source
 from poolcli.layouts import layout_advice
@@ -76,6 +78,12 @@ class Job:
     sheet: Path | None = None
     replaceable: frozenset[Path] = frozenset()
     """Those of its files that may take the place of others."""
+    unfinished: frozenset[Path] = frozenset()
+    """Those that may take the place of others of which nothing is lost by that."""
+    folders: Folders = field(default_factory=Folders, compare=False, repr=False)
+    """Where they are written: the run's, which all its inputs share."""
+    suspects: Suspects = field(default_factory=Suspects, compare=False, repr=False)
+    """What all inputs of the run read and write."""
     needed: int = 0
     """Bytes held at once."""
     way: Streaming | None = None

@@ -13,6 +13,8 @@ from poolcli.batch.earlier import Earlier
 from poolcli.batch.jobs import Job, Options, Outcome, Result
 from poolcli.errors import InputError, OutputError, PlanError, UsageError
 from poolcli.files import formats, names
+from poolcli.files.alike import Suspects, loosest_key
+from poolcli.files.folders import Folders
 from poolcli.files.inputs import Source
 from poolcli.lighting import Lighting, lighting
 from poolcli.maps import Header
@@ -53,7 +55,10 @@ def prepare(
     for index, stage in enumerate(chain, start=1):
         if not stage.can_run:
             raise UsageError(f"stage {index} ({stage}): without weights it can only be planned")
-    planner = _Planner(chain, options, wanted, earlier)
+    # What is known of earlier results holds of the folder that it was read in, and of no other.
+    folders = Folders(options.output) if earlier is None else earlier.written
+    suspects = Suspects()
+    planner = _Planner(chain, options, wanted, earlier, folders, suspects)
     prepared = [planner.prepared(source) for source in sources]
     rivals = [planner.prepared(source) for source in _rivals(sources, others, options)]
     inputs = [source.path for source in (*sources, *others) if source.path]
@@ -62,7 +67,7 @@ def prepare(
         names.check_folder(options.output)
     if options.sheet is not None:
         names.check_sheet(options.sheet, len(sources) + len(others))
-    claims = names.Claims.of(inputs, _MENDS[earlier is not None])
+    claims = names.Claims.of(inputs, _MENDS[earlier is not None], folders, suspects)
     _claim(prepared, options, claims, own=True)
     # What others have done already is theirs to replace.
     _claim(rivals, options, claims, own=False)
@@ -89,14 +94,19 @@ def _name_keys(source: Source, options: Options) -> set[tuple[str, str]]:
     alike: dict[str, str | int] = {"index": 1, "label": "", "op": "", "ext": ""}
     own = names.fields_of(source.place)
     keys = {(source.folder, names.fill(options.template, alike | own))}
-    return keys if options.sheet is None else keys | {("sheet", names.fill(options.sheet, own))}
+    if options.sheet is not None:
+        keys.add(("sheet", names.fill(options.sheet, own)))
+    # Some disks take more names for one than others.
+    return {(loosest_key(folder), loosest_key(name)) for folder, name in keys}
 
 
 def _claim(
     prepared: Iterable[Job | Outcome], options: Options, claims: names.Claims, *, own: bool
 ) -> None:
     jobs = [entry for entry in prepared if isinstance(entry, Job)]
-    replaceable = {path for job in jobs for path in (job.replaceable if own else job.paths)}
+    replaceable = {
+        path for job in jobs for path in (job.replaceable | job.unfinished if own else job.paths)
+    }
     results = [
         (job.source.name, result.path) for job in jobs for result in job.results if result.path
     ]
@@ -115,6 +125,8 @@ class _Planner:
     options: Options
     wanted: str | None
     earlier: Earlier | None
+    folders: Folders
+    suspects: Suspects
     known: dict[Header, tuple[Plan, Lighting | None]] = field(default_factory=dict)
 
     def prepared(self, source: Source) -> Job | Outcome:
@@ -148,8 +160,24 @@ class _Planner:
                 path = options.output / source.folder / name
             results.append(Result(step, form, path))
         sheet = _sheet_path(source, options)
-        job = Job(source, header, plan, tuple(results), sheet, lighting=light, panels=panels)
-        return replace(job, replaceable=frozenset(filter(self._may_replace(source), job.paths)))
+        job = Job(
+            source,
+            header,
+            plan,
+            tuple(results),
+            sheet,
+            folders=self.folders,
+            suspects=self.suspects,
+            lighting=light,
+            panels=panels,
+        )
+        replaceable = frozenset(filter(self._may_replace(source), job.paths))
+        job = replace(job, replaceable=replaceable)
+        if self.earlier is None or len(replaceable) == len(job.paths):
+            return job
+        left = (path for path in job.paths if path not in replaceable)
+        unfinished = frozenset(path for path in left if self.earlier.may_be_spoilt(path, source))
+        return replace(job, unfinished=unfinished)
 
     def _may_replace(self, source: Source) -> Callable[[Path], bool]:
         earlier = self.earlier
@@ -210,11 +238,21 @@ def check_folders(prepared: Iterable[Job | Outcome]) -> None:
     Raises
     ------
     UsageError
-        If one can't be made or written.
+        If one can't be made or written, or takes the names of two results for one.
     """
     from poolcli.files import atomic
 
-    jobs = (entry for entry in prepared if isinstance(entry, Job))
-    for folder in dict.fromkeys(path.parent for job in jobs for path in job.paths):
-        atomic.check_writable(folder)
-        atomic.remove_leftovers(folder)
+    jobs = [entry for entry in prepared if isinstance(entry, Job)]
+    for folder, folders in {path.parent: job.folders for job in jobs for path in job.paths}.items():
+        atomic.check_writable(folder, folders)
+        atomic.remove_leftovers(folder, folders)
+    if jobs:
+        jobs[0].suspects.check(jobs[0].folders)
+
+
+def close_folders(prepared: Iterable[Job | Outcome]) -> None:
+    """Close the folders of all results, which were open for the run."""
+    for entry in prepared:
+        if isinstance(entry, Job):
+            entry.folders.close()
+            return

@@ -35,12 +35,17 @@ class Books:
 @contextmanager
 def recording(prepared: Iterable[Job | Outcome], options: Options, books: Books) -> Iterator[Books]:
     """Keep a record of what the results are made from, if there are any to be written."""
-    writes = any(isinstance(entry, Job) and entry.paths for entry in prepared)
-    if not writes or options.output is None:
+    jobs = [entry for entry in prepared if isinstance(entry, Job) and entry.paths]
+    if not jobs or options.output is None:
         yield books
         return
-    with closing(Record.begin(options.output, books.run)) as record:
+    record = Record.begin(options.output, books.run, jobs, jobs[0].folders)
+    try:
         yield replace(books, record=record)
+    except BaseException:
+        record.close()
+        raise
+    record.end()
 
 
 def planned_all(

@@ -273,8 +273,9 @@ def command(  # noqa: PLR0913 - a parameter per option of the command line
         for outcome in batch.planned_all(prepared, request, books):
             reporter.take(outcome)
         return reporter.end()
-    batch.check_folders(prepared)
     with ExitStack() as stack:
+        stack.callback(batch.close_folders, prepared)
+        batch.check_folders(prepared)
         if len(found.sources) > 1 or resume:
             books = stack.enter_context(batch.recording(prepared, request, books))
         _print_tables(prepared, table)

@@ -101,19 +101,26 @@ def sensible(dpi: tuple[float, ...] | None) -> Resolution | None:
     return (across, down) if fits else None
 
 
-def provenance(source: str, stages: Iterable[Stage], options: Iterable[str] = ()) -> str:
+def stage_words(stages: Iterable[Stage]) -> tuple[str, ...]:
+    """Return how a command line gives each stage; of files that it reads, the names alone.
+
+    >>> stage_words([Stage.parse("max:2"), Stage.parse("avg:3x3,p=1")])
+    ('-s max:2', '-s avg:3,pad=1')
+    """
+    return tuple(f"-s {_word(str(_without_folders(stage)))}" for stage in stages)
+
+
+def provenance(source: str, stages: Iterable[str], options: Iterable[str] = ()) -> str:
     """Return how a result was made: version, source, stages, and options that change values.
 
-    No time and no path is in it, so that equal inputs of equal names give equal results; of files
-    that stages read the names alone.
+    No time and no path is in it, so that equal inputs of equal names give equal results. ``stages``
+    are :func:`stage_words`.
 
-    >>> provenance("truck.png", [Stage.parse("max:2"), Stage.parse("avg:3x3,p=1")], ["--linear"])
+    >>> provenance("truck.png", ["-s max:2", "-s avg:3,pad=1"], ["--linear"])
     'poolcli 0.1.0: truck.png -s max:2 -s avg:3,pad=1 --linear'
     """
-    words = [source]
-    for stage in stages:
-        words += ["-s", str(_without_folders(stage))]
-    return f"poolcli {__version__}: {' '.join(map(_word, [*words, *options]))}"
+    words = [_word(source), *stages, *map(_word, options)]
+    return f"poolcli {__version__}: {' '.join(words)}"
 
 
 def _word(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -11,6 +12,8 @@ from string import Formatter
 from typing import Final
 
 from poolcli.errors import OutputError, UsageError
+from poolcli.files.alike import Suspects
+from poolcli.files.folders import Folders, is_below
 from poolcli.files.formats import SUFFIXES, of_suffix
 from poolcli.plan import Step
 
@@ -140,13 +143,18 @@ class Claims:
     """True paths of inputs."""
     mend: str = "give --force to replace it"
     """What helps where a result exists."""
+    folders: Folders = field(default_factory=Folders)
+    """Follows the links in results' paths, once and for all."""
+    suspects: Suspects = field(default_factory=Suspects)
+    """Takes note of each place, for disks that take different names for one."""
     taken: dict[str, str] = field(default_factory=dict)
     """Names of the inputs whose results lie at true paths."""
 
     @classmethod
-    def of(cls, inputs: Iterable[Path], mend: str) -> Claims:
+    def of(cls, inputs: Iterable[Path], mend: str, folders: Folders, suspects: Suspects) -> Claims:
         """Return claims to what is read."""
-        return cls(frozenset(map(os.path.realpath, inputs)), mend)
+        suspects.read = frozenset(map(Folders().real_file, inputs))
+        return cls(suspects.read, mend, folders, suspects)
 
     def add(
         self,
@@ -162,11 +170,14 @@ class Claims:
             If two results share a name, one is an input, exists and is not ``replaceable``, or lies
             outside ``folder``, if one is given, once links are followed.
         """
-        inside = os.path.realpath(folder) if folder is not None else os.sep
+        inside = self.folders.real(folder) if folder is not None else os.sep
         for source, path in results:
-            place = os.path.realpath(path)
-            if os.path.commonpath([inside, place]) != inside:
-                raise UsageError(f"{path} lies outside the output folder {folder}")
+            place, exists = self._place(path)
+            if not is_below(place, inside):
+                raise UsageError(
+                    f"{path} lies outside the output folder {folder}, as links lead to {place}: "
+                    "remove the link, or choose another --output or --name"
+                )
             if folder is not None and PurePath(os.path.relpath(place, inside)).parts[0] == RECORD:
                 raise UsageError(f"{path}: {RECORD} is kept for the record: choose another --name")
             if place in self.read:
@@ -180,10 +191,20 @@ class Claims:
                     f"{path} is the result of {two}: tell them apart by {apart} in {option}"
                 )
             self.taken[place] = source
-            if os.path.lexists(path) and path not in replaceable:
+            self.suspects.add(place, source)
+            if exists and path not in replaceable:
                 raise UsageError(f"{path} exists: {self.mend}")
-            if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises on names that can't be
+            if exists and os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises on names that can't be
                 raise UsageError(f"{path} is a folder: choose another --output or --name")
+
+    def _place(self, path: Path) -> tuple[str, bool]:
+        """Return a result's true path, and whether something is there, be it a link to nothing."""
+        place = self.folders.place(path)
+        try:
+            found = os.lstat(place)
+        except (OSError, ValueError):
+            return place, False
+        return (os.path.realpath(path) if stat.S_ISLNK(found.st_mode) else place), True
 
 
 def check_folder(folder: Path) -> None:
