@@ -11,7 +11,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Collection
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -29,6 +28,7 @@ from poolcli.kernels.reducers import REDUCERS
 from poolcli.kernels.views import Array, View, along
 from poolcli.memory import Streaming, is_running
 from poolcli.plan import Step
+from poolcli.threads import Future, Pool
 from poolcli.windows import Sliding, Window
 
 Read = Callable[[Frame, range, int, int], Array]
@@ -75,7 +75,7 @@ def stream(  # noqa: PLR0913 - what is run, from where to where
         for low in range(0, length, way.rows)
     ]
     # One thread reads the next part, and one writes, while this one computes.
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+    with Pool(1) as reader, Pool(1) as writer:
         # As many as one part makes: the next part is computed while they are written.
         waiting = _Waiting(writer, write, len(saved))
         asked = _Asked(frame, saved, waiting.write, losses, counted, threads)
@@ -100,7 +100,7 @@ def stream(  # noqa: PLR0913 - what is run, from where to where
 class _Waiting:
     """Hands results to a writing thread, a few ahead at most, so that they don't pile up."""
 
-    def __init__(self, writer: ThreadPoolExecutor, write: Write, most: int) -> None:
+    def __init__(self, writer: Pool, write: Write, most: int) -> None:
         self.writer, self.do, self.most = writer, write, most
         self.waiting: deque[Future[None]] = deque()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from threading import Condition, Event
@@ -15,6 +14,7 @@ from poolcli.batch.executing import OnRead, execute
 from poolcli.batch.jobs import Job, Options, Outcome, advice
 from poolcli.batch.record import Record
 from poolcli.blocks import processors
+from poolcli.threads import Future, Pool
 
 Outcomes = Generator[Outcome, None, None]
 
@@ -129,7 +129,7 @@ def _at_once(
     if jobs <= 1:
         yield from map(work, prepared)
         return
-    pool = ThreadPoolExecutor(jobs, thread_name_prefix="poolcli-job")
+    pool = Pool(jobs)
     waiting: deque[Future[Outcome | None]] = deque()
     try:
         for entry in prepared:
@@ -141,7 +141,7 @@ def _at_once(
             yield waiting.popleft().result()
     finally:
         # Whoever ends a run early does not wait for the inputs in work.
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.close()
 
 
 _AHEAD: Final = 16
