@@ -215,7 +215,7 @@ def test_ctrl_c_while_the_program_loads_is_no_traceback(here: Path, module: str)
 
 def test_another_program_that_loads_the_library_is_interrupted_as_ever(here: Path) -> None:
     (here / "dataclasses.py").write_text(LOADING)
-    with python(here, "-c", "import poolcli", stderr=subprocess.PIPE) as child:
+    with python(here, "-c", "import poolcli; poolcli.Chain", stderr=subprocess.PIPE) as child:
         _, err = child.communicate(timeout=30)
     assert err.endswith(b"KeyboardInterrupt\n")
 
@@ -227,6 +227,7 @@ def test_the_command_begins_where_the_module_does() -> None:
 
 LEFT = """
 import sys, time
+from poolcli import threads
 from poolcli.batch.record import Record
 from poolcli.cli import main as cli
 from poolcli.files import images
@@ -237,12 +238,11 @@ def write_slowly(stream, array, *more):
     write(stream, array, *more)
 def close_and_say_so(record):
     close(record)
+    if sys.argv[1] == "refused":
+        threads.start_new_thread = refuse
     open("begun", "x").close()
-class Refused(cli.Thread):
-    def start(self):
-        raise RuntimeError("can't create new thread at interpreter shutdown")
-if sys.argv[1] == "refused":
-    cli.Thread = Refused
+def refuse(*_):
+    raise RuntimeError("can't create new thread at interpreter shutdown")
 images.write, Record.close = write_slowly, close_and_say_so
 cli.main(sys.argv[2:])
 """
