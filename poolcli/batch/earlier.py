@@ -67,7 +67,7 @@ def source_facts(source: Source) -> Facts:
 
 def _identity(source: Source) -> Facts:
     """Return which source it is, whatever is in it."""
-    place = None if source.path is None else os.path.realpath(source.path)
+    place = None if source.path is None else source.true_path or os.path.realpath(source.path)
     return {"path": place, "name": source.file_name}
 
 

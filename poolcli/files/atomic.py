@@ -16,6 +16,7 @@ from threading import Lock
 from typing import BinaryIO, Final
 
 from poolcli.errors import OutputError, UsageError
+from poolcli.files.places import make_folder
 
 _COUNTER: Final = itertools.count()
 _NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
@@ -81,7 +82,7 @@ def check_writable(folder: Path) -> None:
         If it can't be made or written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         descriptor, trial = create(folder)
         os.close(descriptor)
         try:

@@ -47,6 +47,8 @@ class Source:
     """What the archive's directory says of it, if that has been read."""
     problem: str | None = None
     """Why it can't be read, if that is known already."""
+    true_path: str | None = field(default=None, repr=False, compare=False)
+    """Where the file is, links followed, if that has been looked up."""
 
     @property
     def path(self) -> Path | None:

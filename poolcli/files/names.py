@@ -12,6 +12,7 @@ from typing import Final
 
 from poolcli.errors import OutputError, UsageError
 from poolcli.files.formats import SUFFIXES, of_suffix
+from poolcli.files.places import Places
 from poolcli.plan import Step
 
 DEFAULT_TEMPLATE: Final = "{stem}.{index}-{label}{ext}"
@@ -142,11 +143,12 @@ class Claims:
     """What helps where a result exists."""
     taken: dict[str, str] = field(default_factory=dict)
     """Names of the inputs whose results lie at true paths."""
+    places: Places = field(default_factory=Places)
 
     @classmethod
     def of(cls, inputs: Iterable[Path], mend: str) -> Claims:
         """Return claims to what is read."""
-        return cls(frozenset(map(os.path.realpath, inputs)), mend)
+        return cls(frozenset(map(Places().of, inputs)), mend)
 
     def add(
         self,
@@ -162,9 +164,9 @@ class Claims:
             If two results share a name, one is an input, exists and is not ``replaceable``, or lies
             outside ``folder``, if one is given, once links are followed.
         """
-        inside = os.path.realpath(folder) if folder is not None else os.sep
+        inside = self.places.of(folder) if folder is not None else os.sep
         for source, path in results:
-            place = os.path.realpath(path)
+            place = self.places.of(path)
             if os.path.commonpath([inside, place]) != inside:
                 raise UsageError(f"{path} lies outside the output folder {folder}")
             if folder is not None and PurePath(os.path.relpath(place, inside)).parts[0] == RECORD:
