@@ -16,7 +16,7 @@ from poolcli.batch.record import Record
 from poolcli.errors import InputError, OutputError, PoolError
 from poolcli.files import formats
 from poolcli.files.formats import Encoding
-from poolcli.files.metadata import Metadata, provenance
+from poolcli.files.metadata import Metadata, provenance, without_folders
 from poolcli.plan import Step
 
 if TYPE_CHECKING:
@@ -143,7 +143,9 @@ def _pool_and_write(
             told = target.telling(job, metadata, step.index)
             yield from _write(results[step.index], saved, job.header.layout, told)
         if job.sheet is not None:
-            shown.append((f"{step.index}  {step.spec}", saved))
+            # No path leaves the machine in a result.
+            spec = without_folders(step.stage).bound_text(step.windows)
+            shown.append((f"{step.index}  {spec}", saved))
     if job.sheet is not None:
         told = target.telling(job, Metadata(), len(job.plan.steps))
         yield from _write_sheet(job.sheet, shown, job, told)

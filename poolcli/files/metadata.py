@@ -112,7 +112,7 @@ def provenance(source: str, stages: Iterable[Stage], options: Iterable[str] = ()
     """
     words = [source]
     for stage in stages:
-        words += ["-s", str(_without_folders(stage))]
+        words += ["-s", str(without_folders(stage))]
     return f"poolcli {__version__}: {' '.join(map(_word, [*words, *options]))}"
 
 
@@ -121,7 +121,7 @@ def _word(text: str) -> str:
     return quote("".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in text))
 
 
-def _without_folders(stage: Stage) -> Stage:
+def without_folders(stage: Stage) -> Stage:
     """Return a stage that names the files it reads without their folders."""
     own = tuple((key, PurePath(at).name if isinstance(at, str) else at) for key, at in stage.own)
     samples = None if stage.samples is None else PurePath(stage.samples).name

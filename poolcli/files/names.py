@@ -12,7 +12,7 @@ from typing import Final
 
 from poolcli.errors import OutputError, UsageError
 from poolcli.files.formats import SUFFIXES, of_suffix
-from poolcli.files.places import Places
+from poolcli.files.places import LONGEST_PATH, Places
 from poolcli.plan import Step
 
 DEFAULT_TEMPLATE: Final = "{stem}.{index}-{label}{ext}"
@@ -49,6 +49,23 @@ def result_name(template: str, place: PurePath, step: Step, suffix: str) -> str:
             "shorten it by --name, as {stem:.40}"
         )
     return name
+
+
+def check_length(path: Path) -> None:
+    """Check that a result's whole path is no longer than a path can be.
+
+    Raises
+    ------
+    OutputError
+        If it is.
+    """
+    length = len(os.fsencode(os.path.abspath(path)))  # noqa: PTH100 - as deep as it may be
+    if length > LONGEST_PATH - _LONGEST_NAME:
+        # The temporary file beside it may have the longer name.
+        raise OutputError(
+            f"its result's path would have {length:,} bytes, of which the system takes "
+            f"{LONGEST_PATH - _LONGEST_NAME:,}: choose an --output that lies less deep"
+        )
 
 
 def fields_of(place: PurePath) -> dict[str, str | int]:
