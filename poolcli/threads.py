@@ -102,6 +102,9 @@ class _Piece(Generic[Made]):
             self._value = do()
         except BaseException as error:  # noqa: BLE001 - raised again where the result is wanted
             self._error = error
+        finally:
+            # The error has this frame: see result.
+            del self
 
     def end(self) -> None:
         """Say that nothing more comes of it."""
@@ -133,6 +136,8 @@ class Pool:
         """Threads that take work."""
         self._coming = 0
         """Threads that the system gave, and that have taken no work yet."""
+        self._patient = True
+        """Whether those are waited for."""
         self._closed = False
         _pools.add(self)
 
@@ -187,18 +192,20 @@ class Pool:
 
     def wait_for(self, piece: _Piece[Any]) -> None:
         """Wait until a piece has ended; where there is no thread, do the pieces up to it."""
-        patient = True
         while not piece.done():
             mine = None
             with self._lock:
-                alone = not self._here and not (self._coming and patient)
-                if alone and not piece.done():
+                awaited = self._coming and self._patient and not self._here
+                if not self._here and not awaited and not piece.done():
                     mine = self._taken()
                 if mine is None and not piece.done():
-                    late = _PATIENCE if self._coming and not self._here else None
-                    patient = self._work_ended.wait(late) and patient
+                    came = self._work_ended.wait(_PATIENCE if awaited else None)
+                    self._patient = came or not awaited
             if mine is not None:
                 self._do(mine)
+                del mine
+        # An error that it ended in has this frame, if it was done here.
+        del piece
 
     def wait_until_idle(self) -> None:
         """Wait until nothing runs."""
@@ -223,12 +230,15 @@ class Pool:
                 self._work_ended.notify_all()
                 if self._waiting:
                     self._work_came.notify()
+            # An error that it ended in has this frame.
+            del piece
 
     def _work(self) -> None:
         """Do pieces until the pool is closed: what each of its threads does."""
         with self._lock:
             self._coming -= 1
             self._here += 1
+            self._patient = True
             self._work_ended.notify_all()
         try:
             while (piece := self._next()) is not None:
@@ -289,36 +299,31 @@ def on_threads(do: Callable[[Work], None], work: Sequence[Work], threads: int | 
     left = deque(work)
     failed: list[BaseException] = []
 
-    def until_done() -> None:
-        while True:
-            try:
-                piece = left.popleft()
-            except IndexError:
-                return
-            try:
-                do(piece)
-            except BaseException:
-                left.clear()
-                raise
-
     def help_out() -> None:
         try:
-            until_done()
+            while True:
+                try:
+                    piece = left.popleft()
+                except IndexError:
+                    return
+                do(piece)
         except BaseException as error:  # noqa: BLE001 - raised again in the caller
+            left.clear()
             failed.append(error)
 
     pool = _helpers(count - 1)
     helpers = [pool.submit(help_out) for _ in range(count - 1)]
     try:
-        until_done()
+        help_out()
     finally:
-        # The caller's frame has its error; those of the others may still be at work.
-        begun = [helper for helper in helpers if not helper.cancel()]
-        for helper in begun:
-            helper.result()
+        for helper in helpers:
+            if not helper.cancel():
+                helper.result()
     if failed:
+        error = failed[0]
+        # Error, frame and list in a circle would keep the maps that frames hold.
+        failed.clear()
         try:
-            raise failed.pop(0)
+            raise error
         finally:
-            # Error, frame and list in a circle would keep the maps that frames hold.
-            failed.clear()
+            del error
