@@ -38,8 +38,8 @@ class Places:
         current = _absolute(os.fspath(path))
         while (true := self._folders.get(current)) is None:
             head, tail = os.path.split(current)
-            if head == current:  # the root
-                true = current
+            if head == current:
+                true = os.sep
                 break
             ahead.append((current, tail))
             current = head
@@ -75,12 +75,9 @@ def make_folder(path: str | os.PathLike[str]) -> None:
     OSError
         If one can't be made.
     """
-    missing: list[str] = []
-    current = os.fspath(path)
-    while current and not os.path.isdir(current):  # noqa: PTH112 - text all along
-        missing.append(current)
-        head = os.path.dirname(current)  # noqa: PTH120 - text all along
-        current = "" if head == current else head
+    missing = [os.fspath(path)]
+    while (above := os.path.dirname(missing[-1])) and not os.path.lexists(above):  # noqa: PTH120 - text all along
+        missing.append(above)
     while missing:
         current = missing.pop()
         try:
