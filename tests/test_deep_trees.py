@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from collections.abc import Iterator
@@ -109,6 +110,15 @@ def linked(here: Path) -> Path:
     return here
 
 
+def circular(path: str) -> bool:
+    """Whether links on the path lead in a circle, of which nothing can be said."""
+    try:
+        os.stat(path)  # noqa: PTH116 - .. and doubled slashes are part of it
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
+
+
 def test_true_paths_are_the_systems(linked: Path) -> None:
     draw = Random(0)  # noqa: S311 - the same in every run
     names = [*"abcdef", *(f"l{number}" for number in range(1, 8)), "loop", "one", "two"]
@@ -119,7 +129,7 @@ def test_true_paths_are_the_systems(linked: Path) -> None:
         path = "/".join(draw.choice(names) for _ in range(draw.randint(1, 6)))
         if draw.random() < 0.2:
             path = str(linked / path)
-        if path:
+        if path and not circular(path):
             expected = os.path.realpath(path)
             assert Places().of(path) == remembering.of(path) == expected, path
             assert remembering.folder(path) == expected, path
