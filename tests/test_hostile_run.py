@@ -6,8 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from tests.conftest import Run
 from tests.hostile_run import Made, Maker, problems, run
 
 FILES = 300
@@ -48,3 +51,17 @@ def test_what_is_lost_or_said_twice_is_seen(
     assert problems(made, subprocess.CompletedProcess([], 2, done.stdout, done.stderr), folder)
     made.good["nothing"] = (1, 1)
     assert problems(made, done, folder) == ["nothing is not done"]
+
+
+def test_what_libtiff_says_of_a_broken_file_is_not_heard(process: Run, here: Path) -> None:
+    """It writes to the process's own standard error, in the middle of other lines."""
+    pixels = np.arange(100, dtype=np.uint8).reshape(10, 10)
+    for name, compression in (("a", "tiff_lzw"), ("b", "tiff_deflate"), ("c", "jpeg")):
+        Image.fromarray(pixels).save(here / f"{name}.tiff", compression=compression)
+        content = bytearray((here / f"{name}.tiff").read_bytes())
+        content[8 : len(content) - 150] = bytes(len(content) - 158)
+        (here / f"{name}.tiff").write_bytes(content)
+    ran = process("run", "a.tiff", "b.tiff", "c.tiff", "-s", "max:2", "-q")
+    assert ran.status == 1
+    assert all(line.startswith(("error: ", "3 of 3 ")) for line in ran.err.splitlines()), ran.err
+    assert len(ran.err.splitlines()) == 4

@@ -157,7 +157,7 @@ def _load(prepared: Iterable[Job | Outcome]) -> None:
     if jobs:
         import_module("poolcli.engine")
     if any(job.header.is_image or job.sheet or _draws(job) for job in jobs):
-        import_module("poolcli.files.images")
+        import_module("poolcli.files.images").silence_libtiff()
 
 
 def _draws(job: Job) -> bool:
