@@ -67,20 +67,21 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a series took, by size; None where it took too long."""
+    """What a series took, by size, or why it came to no end."""
 
     series: Series
-    costs: dict[int, Cost | None]
+    costs: dict[int, Cost | str]
 
     @property
     def ended(self) -> list[tuple[int, Cost]]:
         """The sizes that came to their end."""
-        return [(size, cost) for size, cost in self.costs.items() if cost is not None]
+        return [(size, cost) for size, cost in self.costs.items() if isinstance(cost, Cost)]
 
     @property
-    def too_long(self) -> int | None:
-        """The size that took too long, if one did."""
-        return next((size for size, cost in self.costs.items() if cost is None), None)
+    def stopped(self) -> str:
+        """At which size it was stopped, and why, if it was."""
+        said = [f"; {size:,} {cost}" for size, cost in self.costs.items() if isinstance(cost, str)]
+        return "".join(said)
 
     def exponent(self, of: Callable[[Cost], float], least: float) -> float | None:
         """Return the slope over the upper decade and a half, the start-up taken off.
@@ -88,11 +89,13 @@ class Measured:
         None where nothing grows.
         """
         start, top = of(self.ended[0][1]), self.ended[-1][0]
-        points = [
-            (log(size), log(of(cost) - start))
-            for size, cost in self.ended
-            if size * 40 >= top and of(cost) - start > least
-        ]
+        above = [(size, of(cost) - start) for size, cost in self.ended if size * 40 >= top]
+        points = [(log(size), log(more)) for size, more in above if more > least]
+        if not above or above[-1][1] <= least:
+            return None
+        if (low := [size for size, more in above if more <= least]) and len(points) < 2:
+            # A cliff: below it, it was at most this.
+            points.insert(0, (log(low[-1]), log(least)))
         if len(points) < 2:
             return None
         x, y = np.array(points).T
@@ -245,15 +248,15 @@ def measure(series: Series, limit: float) -> Measured:
     """Run a series, up to the size that takes longer than the limit."""
     # Once for the caches.
     _costs(series, series.sizes[0], limit)
-    costs: dict[int, Cost | None] = {}
+    costs: dict[int, Cost | str] = {}
     for size in series.sizes:
         cost = costs[size] = _costs(series, size, limit)
-        if cost is None or cost.clock > limit / 3:
+        if isinstance(cost, str) or cost.clock > limit / 3:
             break
     return Measured(series, costs)
 
 
-def _costs(series: Series, size: int, limit: float) -> Cost | None:
+def _costs(series: Series, size: int, limit: float) -> Cost | str:
     """Make an input in a folder of its own, and measure the run over it."""
     environ = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
     with tempfile.TemporaryDirectory() as name:
@@ -271,8 +274,8 @@ def _costs(series: Series, size: int, limit: float) -> Cost | None:
 
 def _cost(
     command: Sequence[str], folder: Path, environ: dict[str, str], limit: float
-) -> Cost | None:
-    """Run a command; None if it takes longer than the limit."""
+) -> Cost | str:
+    """Run a command, and return what it took, or why it came to no end."""
     began = time.perf_counter()
     with subprocess.Popen(command, cwd=folder, env=environ) as process:
         while True:
@@ -281,12 +284,12 @@ def _cost(
                 break
             if time.perf_counter() - began > limit:
                 process.kill()
-                return None
+                return f"takes more than {limit:g} s"
             time.sleep(0.002)
         process.returncode = os.waitstatus_to_exitcode(status)
     clock = time.perf_counter() - began
     if process.returncode:
-        raise SystemExit(f"{' '.join(command)} failed")
+        return "is refused"
     return Cost(usage.ru_utime + usage.ru_stime, clock, usage.ru_maxrss / 1024)
 
 
@@ -307,9 +310,7 @@ def row(found: Measured) -> list[str]:
     size, cost = found.ended[-1]
     time_ = found.exponent(lambda cost: cost.processor, _LEAST_SECONDS)
     memory = found.exponent(lambda cost: cost.peak, _LEAST_MEMORY)
-    sizes = f"{found.series.sizes[0]:,} to {size:,}"
-    if found.too_long is not None:
-        sizes += f"; {found.too_long:,} too long"
+    sizes = f"{found.series.sizes[0]:,} to {size:,}{found.stopped}"
     cells = [f"{found.series.name}: {found.series.what}", sizes, f"{cost.processor:.2f}"]
     cells += [f"{cost.clock:.2f}", f"{cost.peak:.0f}", _power(time_), _power(memory)]
     return [*cells, found.series.expected]
@@ -395,7 +396,7 @@ def main() -> None:
     found = []
     for one in all_series:
         if options.only in one.name:
-            found.append(measure(one, 10 if options.quick else 180))
+            found.append(measure(one, 6 if options.quick else 180))
             print("; ".join(row(found[-1])), flush=True)
     finish(found, quick=options.quick)
 
