@@ -205,9 +205,9 @@ def test_a_folder_that_another_process_makes_first_is_taken(
 ) -> None:
     make = os.mkdir
 
-    def late(path: str) -> None:
-        make(path)
-        make(path)
+    def late(path: Path, mode: int) -> None:
+        make(path, mode)
+        make(path, mode)
 
     monkeypatch.setattr(os, "mkdir", late)
     make_folder(here / "d/d")

@@ -10,8 +10,10 @@ import os
 import stat
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
 
-LONGEST_PATH = 4095
+LONGEST_PATH: Final = 4095
 """Bytes that the system takes as a path (PATH_MAX, without the NUL behind it)."""
 
 
@@ -81,7 +83,8 @@ def make_folder(path: str | os.PathLike[str]) -> None:
     while missing:
         current = missing.pop()
         try:
-            os.mkdir(current)  # noqa: PTH102 - pathlib's makes those above by recursion
+            # Those above it pathlib would make by recursion.
+            Path(current).mkdir()
         except FileExistsError:
             # Another process has made it, or it is no folder.
             if not os.path.isdir(current):  # noqa: PTH112 - text all along
