@@ -6,14 +6,11 @@ windows that are the map's own (:meth:`poolcli.windows.Window.part`).
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from math import prod
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 
@@ -23,7 +20,6 @@ from poolcli.blocks import (
     Frame,
     bands,
     frame_of,
-    processors,
 )
 from poolcli.errors import PlanError, RangeError, SpecError
 from poolcli.kernels import convolution, enlargement
@@ -33,9 +29,8 @@ from poolcli.kernels.padding import padded
 from poolcli.kernels.reducers import REDUCERS, maximum_places
 from poolcli.kernels.views import Array, View, along
 from poolcli.plan import Plan, Step
+from poolcli.threads import on_threads
 from poolcli.windows import Fractional, Window
-
-Work = TypeVar("Work")
 
 
 @dataclass(frozen=True, slots=True)
@@ -489,48 +484,8 @@ def _keep_freed_memory() -> None:
     The C library keeps blocks of up to the size of the largest that it ever gave back (glibc's
     dynamic mmap threshold, at most 32 MiB). This one is never touched, and costs nothing.
     """
-    np.empty(31 << 20, np.uint8)
+    with suppress(MemoryError):
+        np.empty(31 << 20, np.uint8)
 
 
 _keep_freed_memory()
-
-
-@lru_cache(maxsize=8)
-def _pool_of(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="poolcli-block")
-
-
-if hasattr(os, "register_at_fork"):
-    # A forked process has the pool, but not its threads.
-    os.register_at_fork(after_in_child=_pool_of.cache_clear)
-
-
-def on_threads(do: Callable[[Work], None], work: Sequence[Work], threads: int | None) -> None:
-    """Do all work, each piece on whichever thread is free; the first error is raised."""
-    count = min(len(work), threads or processors())
-    if count <= 1:
-        for piece in work:
-            do(piece)
-        return
-    left = deque(work)
-
-    def until_done() -> None:
-        while True:
-            try:
-                piece = left.popleft()
-            except IndexError:
-                return
-            try:
-                do(piece)
-            except BaseException:
-                left.clear()
-                raise
-
-    helpers = [_pool_of(count - 1).submit(until_done) for _ in range(count - 1)]
-    try:
-        until_done()
-    finally:
-        for helper in helpers:
-            helper.exception()
-    for helper in helpers:
-        helper.result()

@@ -123,7 +123,7 @@ class Lighting:
 
 def _in_blocks(do: Callable[[slice], None], count: int, threads: int | None) -> None:
     """Do something with all pixels, on threads, so many at once that they stay in the cache."""
-    from poolcli.engine import on_threads
+    from poolcli.threads import on_threads
 
     parts = [slice(start, start + _BLOCK) for start in range(0, count, _BLOCK)]
     on_threads(do, parts, threads)

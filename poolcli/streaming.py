@@ -11,7 +11,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -32,6 +31,7 @@ from poolcli.kernels.reducers import REDUCERS
 from poolcli.kernels.views import Array, View, along
 from poolcli.memory import Streaming
 from poolcli.plan import Plan, Step
+from poolcli.threads import Future, Pool
 from poolcli.windows import Sliding, Window
 
 Read = Callable[[Frame, range, int, int], Array]
@@ -79,7 +79,7 @@ def stream(  # noqa: PLR0913 - what is run, from where to where
         for low in range(0, length, way.rows)
     ]
     # One thread reads the next part, and one writes, while this one computes.
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+    with Pool(1) as reader, Pool(1) as writer:
         waiting = _Waiting(writer, write, way.at_once)
         asked = _Asked(way, saved, waiting.write, losses, counted, threads)
         coming = deque([reader.submit(read, frame, *parts[0])] if parts else ())
@@ -124,7 +124,7 @@ def _push(chain: Sequence[_Stage], rows: list[Array]) -> None:
 class _Waiting:
     """Hands results to a writing thread, a few bytes ahead at most, so that they don't pile up."""
 
-    def __init__(self, writer: ThreadPoolExecutor, write: Write, most: int) -> None:
+    def __init__(self, writer: Pool, write: Write, most: int) -> None:
         self.writer, self.do, self.most = writer, write, most
         self.waiting: deque[tuple[Future[None], int]] = deque()
         self.size = 0

@@ -89,7 +89,7 @@ def source_facts(source: Source) -> Facts:
 
 def identity(source: Source, folders: Folders) -> Facts:
     """Return which source it is, whatever is in it."""
-    place = None if source.path is None else folders.real_file(source.path)
+    place = None if source.path is None else source.true_path or folders.real_file(source.path)
     return {"path": place, "name": source.file_name}
 
 

@@ -16,7 +16,7 @@ from poolcli.batch.record import Record
 from poolcli.errors import InputError, OutputError, PoolError
 from poolcli.files import formats
 from poolcli.files.formats import Encoding
-from poolcli.files.metadata import Metadata, provenance, stage_words
+from poolcli.files.metadata import Metadata, provenance, stage_words, without_folders
 from poolcli.plan import Step
 
 if TYPE_CHECKING:
@@ -350,7 +350,8 @@ def _panels_of(job: Job) -> list[Panel]:
     header, size = job.header, job.panels.size
     panels = [Panel(job.source.file_name, header.shape, header.dtype, header.layout, size)]
     for step in job.plan.steps:
-        label = f"{step.index}  {step.spec}"
+        # No path leaves the machine in a result.
+        label = f"{step.index}  {without_folders(step.stage).bound_text(step.windows)}"
         panels.append(Panel(label, step.shape, step.dtype, header.layout, size))
     return panels
 

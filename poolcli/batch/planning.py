@@ -158,8 +158,11 @@ class _Planner:
                 suffix = formats.SUFFIXES[form]
                 name = names.result_name(options.template, source.place, step, suffix)
                 path = options.output / source.folder / name
+                names.check_length(path)
             results.append(Result(step, form, path))
         sheet = _sheet_path(source, options)
+        if sheet is not None:
+            names.check_length(sheet)
         job = Job(
             source,
             header,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from threading import Condition, Event, get_ident
 from typing import BinaryIO, Final
 
@@ -16,6 +16,7 @@ from poolcli.batch.jobs import Job, Options, Outcome, advice
 from poolcli.batch.record import Record
 from poolcli.blocks import processors
 from poolcli.files.machine import give_back_freed_memory
+from poolcli.threads import Future, Pool
 
 Outcomes = Generator[Outcome, None, None]
 
@@ -89,6 +90,7 @@ def execute_all(
         Called with a job and a number of bytes when a part of a large input has been read.
     """
     books = books or Books()
+    _load(prepared)
     jobs = options.jobs or processors()
     room = _Room(options.memory)
     planned = sum(isinstance(entry, Job) for entry in prepared)
@@ -131,23 +133,41 @@ def _standing(job: Job, books: Books) -> Standing:
 def _at_once(
     work: Callable[[Job | Outcome], Outcome | None], prepared: Sequence[Job | Outcome], jobs: int
 ) -> Generator[Outcome | None, None, None]:
-    """Yield what work makes of each entry, in order, several at once."""
-    if jobs <= 1:
-        yield from map(work, prepared)
-        return
-    pool = ThreadPoolExecutor(jobs, thread_name_prefix="poolcli-job")
+    """Yield what work makes of each entry, in order, several at once.
+
+    Not even a single one is worked on in the caller's thread, as long as there is another: Python
+    handles signals in its main thread alone, which an encoder would hold up for many seconds.
+    """
+    pool = Pool(max(1, jobs))
+    # So many that no thread waits for a slow one's turn, and few to be given up.
+    ahead = _AHEAD * jobs if jobs > 1 else 0
     waiting: deque[Future[Outcome | None]] = deque()
     try:
         for entry in prepared:
             waiting.append(pool.submit(work, entry))
-            # So many that no thread waits for a slow one's turn, and few to be given up.
-            while len(waiting) > _AHEAD * jobs or (waiting and waiting[0].done()):
+            while len(waiting) > ahead or (waiting and waiting[0].done()):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
     finally:
         # Whoever ends a run early does not wait for the inputs in work.
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.close()
+
+
+def _load(prepared: Iterable[Job | Outcome]) -> None:
+    """Load what the inputs need, before several threads would load it at once.
+
+    One that has no memory for it leaves half of a module to the others, which fail over that.
+    """
+    jobs = [entry for entry in prepared if isinstance(entry, Job)]
+    if jobs:
+        import_module("poolcli.engine")
+    if any(job.header.is_image or job.sheet or _draws(job) for job in jobs):
+        import_module("poolcli.files.images").silence_libtiff()
+
+
+def _draws(job: Job) -> bool:
+    return any(result.format != "npy" for result in job.results)
 
 
 _AHEAD: Final = 16

@@ -7,16 +7,16 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
-from threading import Thread
+from threading import Lock
 from types import FrameType
 from typing import Final, NoReturn, TextIO
 
 import click
 
-from poolcli import __version__
+from poolcli import __version__, threads
 from poolcli.cli import console
 from poolcli.errors import PoolError, SpecError, UsageError
 
@@ -30,14 +30,6 @@ _PATIENCE: Final = 1.0
 """Seconds that the last line may take."""
 _CLEARED: Final = "\r\x1b[2K\x1b[?25h"
 """Erases the line of a bar, and shows the cursor, which it hides."""
-
-
-class _Stopped(BaseException):
-    """A signal asks the process to end. Nothing but the boundary catches it."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
 
 
 class _Commands(click.Group):
@@ -74,15 +66,21 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     0 all done; 1 an input failed; 2 the command can't be carried out as typed; 130 interrupted;
     143 terminated.
     """
+    _handle_signals()
     if arguments is None and not sys.warnoptions:
         # Of a broken input the error says enough; what Python or Pillow warn of stands beside it.
         warnings.simplefilter("ignore")
+        # An error that nobody can catch, in a library's clearing up, concerns no result.
+        sys.unraisablehook = lambda _: None
+    # Blocks are worked on by threads of our own. OpenBLAS ends the process where it gets none.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
-        _handle_signals(_stop)
         status = _status(sys.argv[1:] if arguments is None else list(arguments))
         _flush_stderr()
-    except _Stopped as stopped:
-        _end_now(stopped.number)
+    except MemoryError:
+        # Not even for a line of our own was there enough.
+        os.write(2, b"error: out of memory\n")
+        os._exit(FAILED)
     sys.exit(status)
 
 
@@ -103,41 +101,41 @@ def _status(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
     except Exception as error:  # noqa: BLE001 - the one boundary, where every error ends in a line
         status = _report(error, debug="--debug" in arguments)
-    finally:
-        # What is left is to wait for threads and to clear up.
-        _handle_signals(_end_now)
     return status
 
 
-def _handle_signals(handler: Callable[[int, FrameType | None], NoReturn]) -> None:
+def _handle_signals() -> None:
     for number in _SIGNALS:
         # A job in the background is started with SIGINT ignored, and stays so.
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, handler)
-
-
-def _stop(number: int, _frame: FrameType | None) -> NoReturn:
-    # A second signal does not wait for what the first one has begun to clear up.
-    _handle_signals(_end_now)
-    raise _Stopped(number)
+            signal.signal(number, _end_now)
 
 
 def _end_now(number: int, _frame: FrameType | None = None) -> NoReturn:
-    """End the process, because of a signal, without waiting for threads that still work."""
+    """End the process, because of a signal, without waiting for threads that still work.
+
+    Nothing is raised: a library may catch it, and Python drops what is raised while it clears up.
+    """
     for more in _SIGNALS:
         signal.signal(more, signal.SIG_IGN)
     if atomic := sys.modules.get("poolcli.files.atomic"):
         atomic.remove_open()
     # Nobody may be reading what is said: that is waited for but a moment.
-    saying = Thread(target=_say_last, args=(number,), daemon=True)
-    try:
-        saying.start()
-    except RuntimeError:
+    said = Lock()
+    said.acquire()
+
+    def say() -> None:
+        try:
+            _say_last(number)
+        finally:
+            said.release()
+
+    if threads.begin(say):
+        said.acquire(timeout=_PATIENCE)
+    else:
         # Python 3.12 begins no thread any more while it ends; an alarm, too, ends the process.
         signal.setitimer(signal.ITIMER_REAL, _PATIENCE)
         _say_last(number)
-    else:
-        saying.join(_PATIENCE)
     os._exit(128 + number)
 
 
@@ -171,6 +169,12 @@ def _report(error: Exception, *, debug: bool) -> int:
         console.error(_text(error))
         misused = isinstance(error, click.ClickException | UsageError | SpecError)
         return MISUSED if misused else FAILED
+    if isinstance(error, MemoryError):
+        console.error(f"out of memory: {_FREE_SOME}")
+        return FAILED
+    if isinstance(error, ImportError):
+        console.error(_not_loaded(error))
+        return FAILED
     if isinstance(error, FileNotFoundError) and error.filename is None:
         console.error("the working directory is gone: change to another")
         return MISUSED
@@ -181,6 +185,19 @@ def _report(error: Exception, *, debug: bool) -> int:
         return FAILED
     console.error(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
     return FAILED
+
+
+def _not_loaded(error: ImportError) -> str:
+    """Say which library could not be loaded; most often there is no memory for it."""
+    first: BaseException = error
+    while (before := first.__cause__ or first.__context__) is not None:
+        first = before
+    said = " ".join(str(first).split()) or type(first).__name__
+    no_memory = isinstance(first, MemoryError) or "map segment" in said or "allocate" in said
+    return f"a library can't be loaded: {said}{f': {_FREE_SOME}' if no_memory else ''}"
+
+
+_FREE_SOME: Final = "lower --memory or --jobs, or raise the limit that the shell sets (ulimit -v)"
 
 
 def _flush_stderr() -> None:

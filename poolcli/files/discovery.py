@@ -16,6 +16,7 @@ from typing import BinaryIO, Final
 from poolcli.errors import InputError, UsageError
 from poolcli.files.formats import KNOWN_SUFFIXES
 from poolcli.files.inputs import STDIN, Source, is_archive, reason
+from poolcli.files.places import Places
 from poolcli.files.streams import hold
 
 _ARCHIVE = ".npz"
@@ -58,7 +59,7 @@ def find(
         If there is nothing to do.
     """
     found: dict[str, Source] = {}
-    search, seen = search or Search(), _Seen()
+    search, seen, places = search or Search(), _Seen(), Places()
     words_and_lines = chain(((word, False) for word in words), ((line, True) for line in listed))
     for word, is_listed in words_and_lines:
         if word == STDIN and not is_listed:
@@ -66,9 +67,9 @@ def find(
         elif not word:
             raise UsageError("an empty name: give images, .npy arrays, a folder, or -")
         elif os.path.isdir(word):  # noqa: PTH112 - Path.is_dir raises on names that can't be
-            sources = _in_folder(word, search, seen)
+            sources = _in_folder(word, search, seen, places)
         else:
-            sources = {} if os.path.realpath(word) in found else _named(word)
+            sources = {} if places.of(word) in found else _named(word, places)
         for place, source in sources.items():
             found.setdefault(place, source)
     if not found:
@@ -110,7 +111,7 @@ def named(word: str) -> Source:
     InputError
         If it is an archive of several arrays.
     """
-    sources = list(_named(word).values())
+    sources = list(_named(word, Places()).values())
     if len(sources) > 1:
         several = ", ".join(str(source.member) for source in sources)
         raise InputError(f"several arrays: name one, as {word}:{sources[0].member} (of {several})")
@@ -203,9 +204,9 @@ def _held(name: str, stream: BinaryIO, place: str) -> dict[str, Source]:
         return {place: Source(name, problem=str(error))}
 
 
-def _named(word: str) -> dict[str, Source]:
+def _named(word: str, places: Places) -> dict[str, Source]:
     """Return the inputs that a word names, which is no folder."""
-    place = os.path.realpath(word)
+    place = places.of(word)
     try:
         mode = os.stat(word).st_mode  # noqa: PTH116 - Path.stat raises on names that can't be
         if stat.S_ISCHR(mode):
@@ -219,11 +220,13 @@ def _named(word: str) -> dict[str, Source]:
         archive, separator, member = word.rpartition(f"{_ARCHIVE}:")
         if separator and member:
             archive += _ARCHIVE
-            place = f"{os.path.realpath(archive)}\0{member}"
+            true_path = places.of(archive)
+            place = f"{true_path}\0{member}"
             known = _arrays_of(archive, _changed(archive)).get(place)
-            return {place: known or Source(word, file=archive, member=member)}
-        return {place: Source(word, file=_not_stdin(word))}
-    source = Source(word, file=_not_stdin(word))
+            source = Source(word, file=archive, member=member, true_path=true_path)
+            return {place: known or source}
+        return {place: Source(word, file=_not_stdin(word), true_path=place)}
+    source = Source(word, file=_not_stdin(word), true_path=place)
     if PurePath(word).suffix.lower() in KNOWN_SUFFIXES - {_ARCHIVE}:
         return {place: source}
     try:
@@ -256,6 +259,7 @@ def _expanded(source: Source, stream: BinaryIO, place: str) -> dict[str, Source]
             member=member,
             entry=entry,
             alias=aliases.get(member),
+            true_path=source.true_path,
         )
         for member, entry in found.items()
     }
@@ -267,10 +271,11 @@ def _arrays_of(archive: str, _changed: tuple[int, ...]) -> dict[str, Source]:
 
     One that can't be read has none here, and says why when it is read.
     """
-    source = Source(archive)
+    true_path = Places().of(archive)
+    source = Source(archive, true_path=true_path)
     try:
         with source.opened() as stream:
-            return _expanded(source, stream, os.path.realpath(archive))
+            return _expanded(source, stream, true_path)
     except InputError:
         return {}
 
@@ -284,10 +289,10 @@ def _changed(path: str) -> tuple[int, ...]:
     return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
-def _in_folder(top: str, search: Search, seen: _Seen) -> dict[str, Source]:
+def _in_folder(top: str, search: Search, seen: _Seen, places: Places) -> dict[str, Source]:
     """Return the inputs of a folder by their places."""
     found: dict[str, Source] = {}
-    for below, name, place, problem in _walk(top, search, seen):
+    for below, name, place, problem in _walk(top, search, seen, places):
         path = os.path.join(top, below, name)  # noqa: PTH118 - Path drops a leading ./
         if problem is not None:
             found[place] = Source(path, problem=problem)
@@ -296,7 +301,7 @@ def _in_folder(top: str, search: Search, seen: _Seen) -> dict[str, Source]:
         elif (suffix := PurePath(name).suffix.lower()) not in KNOWN_SUFFIXES:
             seen.unknown += 1
         elif place not in found:
-            source = Source(path, folder=below)
+            source = Source(path, folder=below, true_path=place)
             if suffix != _ARCHIVE:
                 found[place] = source
                 continue
@@ -309,26 +314,29 @@ def _in_folder(top: str, search: Search, seen: _Seen) -> dict[str, Source]:
     return dict(ordered)
 
 
-def _walk(top: str, search: Search, seen: _Seen) -> Iterator[tuple[str, str, str, str | None]]:
+def _walk(
+    top: str, search: Search, seen: _Seen, places: Places
+) -> Iterator[tuple[str, str, str, str | None]]:
     """Yield each file of a folder: the folder below ``top``, its name, its true place, a problem.
 
     A folder is gone through once, however many links lead to it, so that loops end; by its own name
     rather than by a link's. A folder that can't be read is yielded with the reason.
     """
-    output = None if search.output is None else os.path.realpath(search.output)
+    output = None if search.output is None else places.of(search.output)
     gone_through: set[tuple[int, int]] = set()
-    own, linked = deque([""]), deque[str]()
+    # Folders below the top, and their true places.
+    own, linked = deque([("", places.folder(top))]), deque[tuple[str, str]]()
     while own or linked:
-        below = (own or linked).popleft()
+        below, place = (own or linked).popleft()
         folder = os.path.join(top, below) if below else top  # noqa: PTH118 - Path drops a leading ./
-        place = os.path.realpath(folder)
         try:
             facts = os.stat(folder)  # noqa: PTH116 - of text, as everything here
             seen.own |= place == output
             if place == output or (facts.st_dev, facts.st_ino) in gone_through:
                 continue
             gone_through.add((facts.st_dev, facts.st_ino))
-            entries = sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name))
+            with os.scandir(folder) as found:
+                entries = sorted(found, key=lambda entry: os.fsencode(entry.name))
         except OSError as error:
             if not below:
                 raise UsageError(f"{top}: {reason(error)}") from error
@@ -337,18 +345,24 @@ def _walk(top: str, search: Search, seen: _Seen) -> Iterator[tuple[str, str, str
         for entry in entries:
             if entry.name.startswith("."):
                 continue
+            is_link = _is_link(entry)
+            # What is no link has its own name for a place: nothing is looked up.
+            its = places.of(entry.path) if is_link else os.path.join(place, entry.name)  # noqa: PTH118
             if _is_folder(entry):
+                seen.folders += not search.recursive
                 if search.recursive:
                     deeper = os.path.join(below, entry.name)  # noqa: PTH118 - as above
-                    (linked if entry.is_symlink() else own).append(deeper)
-                else:
-                    seen.folders += 1
-            elif entry.is_symlink():
-                # One that leads nowhere is an input that is missing.
-                if _is_file(entry) or not os.path.exists(entry.path):  # noqa: PTH110 - never raises
-                    yield below, entry.name, os.path.realpath(entry.path), None
-            elif _is_file(entry):
-                yield below, entry.name, os.path.join(place, entry.name), None  # noqa: PTH118
+                    (linked if is_link else own).append((deeper, its))
+            # A link that leads nowhere is an input that is missing.
+            elif _is_file(entry) or (is_link and not os.path.exists(entry.path)):  # noqa: PTH110 - never raises
+                yield below, entry.name, its, None
+
+
+def _is_link(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_symlink()
+    except OSError:
+        return False
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -16,6 +16,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Final
 
+from poolcli.files.places import Places
+
 MOST_OPEN: Final = 64
 """Folders that stay open while nothing is written to them."""
 FOLDER_FLAGS: Final = (
@@ -42,40 +44,26 @@ class Folders:
 
     output: Path | None = None
     most_open: int = MOST_OPEN
-    _real: dict[str, str] = field(default_factory=dict)
+    _places: Places = field(default_factory=Places)
     _open: dict[str, _Open] = field(default_factory=dict)
     """By their true paths, those used last at the end."""
     _lock: Lock = field(default_factory=Lock)
 
     def real(self, folder: Path) -> str:
         """Return a folder's true path, for which links are followed the first time only."""
-        return self._real_of(os.fspath(folder))
+        return self._places.folder(folder)
 
     def real_file(self, path: Path) -> str:
         """Return a file's true path; its folder's links are followed the first time only."""
-        place = self.place(path)
-        return os.path.realpath(place) if os.path.islink(place) else place  # noqa: PTH114 - a true path
+        return self._places.of(path)
 
     def place(self, path: Path) -> str:
         """Return a file's path in its true folder, be it a link or not."""
         folder, name = os.path.split(path)
         if name in ("", os.curdir, os.pardir):
-            return os.path.realpath(path)
-        real = self._real_of(folder)
+            return self._places.folder(path)
+        real = self._places.folder(folder)
         return f"{real}{name}" if real == os.sep else f"{real}{os.sep}{name}"
-
-    def _real_of(self, folder: str) -> str:
-        known = self._real.get(folder)
-        if known is None:
-            above, name = os.path.split(folder)
-            if name not in ("", os.curdir, os.pardir) and above in self._real:
-                # In a deep tree, to begin at its root for each folder would take ever longer.
-                place = os.path.join(self._real[above], name)  # noqa: PTH118 - a true path
-                known = os.path.realpath(place) if os.path.islink(place) else place  # noqa: PTH114 - as above
-            else:
-                known = os.path.realpath(folder)
-            self._real[folder] = known
-        return known
 
     def make(self, folder: Path) -> None:
         """Make a folder, and those above it, where they are missing.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, BinaryIO, Final, overload
@@ -405,3 +406,18 @@ def _pixels(image: Image.Image, facts: _Facts, deep: Deep | None, turn: int) -> 
         upright = upright.convert(mode)
     array = np.asarray(upright)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def silence_libtiff() -> None:
+    """Keep libtiff from writing to standard error; what is wrong with a file Pillow raises.
+
+    It has a handler for that, which is found in what Pillow has loaded.
+    """
+    import ctypes
+
+    from PIL import _imaging
+
+    with suppress(OSError, AttributeError):
+        library = ctypes.CDLL(_imaging.__file__)
+        for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+            getattr(library, name)(None)

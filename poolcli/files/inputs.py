@@ -50,6 +50,8 @@ class Source:
     """What stands for the array in results' names, where another array has the same."""
     problem: str | None = None
     """Why it can't be read, if that is known already."""
+    true_path: str | None = field(default=None, repr=False, compare=False)
+    """Where the file is, links followed, if that has been looked up."""
 
     @property
     def path(self) -> Path | None:

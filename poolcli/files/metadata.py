@@ -107,7 +107,7 @@ def stage_words(stages: Iterable[Stage]) -> tuple[str, ...]:
     >>> stage_words([Stage.parse("max:2"), Stage.parse("avg:3x3,p=1")])
     ('-s max:2', '-s avg:3,pad=1')
     """
-    return tuple(f"-s {_word(str(_without_folders(stage)))}" for stage in stages)
+    return tuple(f"-s {_word(str(without_folders(stage)))}" for stage in stages)
 
 
 def provenance(source: str, stages: Iterable[str], options: Iterable[str] = ()) -> str:
@@ -128,7 +128,7 @@ def _word(text: str) -> str:
     return quote("".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in text))
 
 
-def _without_folders(stage: Stage) -> Stage:
+def without_folders(stage: Stage) -> Stage:
     """Return a stage that names the files it reads without their folders."""
     own = tuple((key, PurePath(at).name if isinstance(at, str) else at) for key, at in stage.own)
     samples = None if stage.samples is None else PurePath(stage.samples).name

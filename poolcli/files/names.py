@@ -15,6 +15,7 @@ from poolcli.errors import OutputError, UsageError
 from poolcli.files.alike import Suspects
 from poolcli.files.folders import Folders, is_below
 from poolcli.files.formats import SUFFIXES, of_suffix
+from poolcli.files.places import LONGEST_PATH, Places
 from poolcli.plan import Step
 
 DEFAULT_TEMPLATE: Final = "{stem}.{index}-{label}{ext}"
@@ -51,6 +52,23 @@ def result_name(template: str, place: PurePath, step: Step, suffix: str) -> str:
             "shorten it by --name, as {stem:.40}"
         )
     return name
+
+
+def check_length(path: Path) -> None:
+    """Check that a result's whole path is no longer than a path can be.
+
+    Raises
+    ------
+    OutputError
+        If it is.
+    """
+    length = len(os.fsencode(os.path.abspath(path)))  # noqa: PTH100 - as deep as it may be
+    if length > LONGEST_PATH - _LONGEST_NAME:
+        # The temporary file beside it may have the longer name.
+        raise OutputError(
+            f"its result's path would have {length:,} bytes, of which the system takes "
+            f"{LONGEST_PATH - _LONGEST_NAME:,}: choose an --output that lies less deep"
+        )
 
 
 def fields_of(place: PurePath) -> dict[str, str | int]:
@@ -153,7 +171,7 @@ class Claims:
     @classmethod
     def of(cls, inputs: Iterable[Path], mend: str, folders: Folders, suspects: Suspects) -> Claims:
         """Return claims to what is read."""
-        suspects.read = frozenset(map(Folders().real_file, inputs))
+        suspects.read = frozenset(map(Places().of, inputs))
         return cls(suspects.read, mend, folders, suspects)
 
     def add(

@@ -6,13 +6,19 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from threading import Event
+from time import monotonic
 from typing import TYPE_CHECKING, Final, TextIO
+
+from poolcli import threads
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from poolcli.batch import Job, Outcome
 
+_PERIOD: Final = 0.1
+"""Seconds after which the bar is drawn again."""
 _OF_ITS_OWN: Final = 1 << 16
 """Bytes that an input counts for beside those of its elements, so that none counts for nothing."""
 
@@ -31,17 +37,32 @@ class _Bar(Shown):
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task = progress, task
         self._read: dict[int, int] = {}
+        self._drawn = 0.0
+        self.draws_itself = False
+        """Whether no thread draws it."""
+
+    def draw(self) -> None:
+        """Show how far it has come."""
+        self._progress.refresh()
 
     def on_read(self, job: Job, size: int) -> None:
         # A window that takes no part of some rows may have them read twice.
         size = min(size, job.size - self._read.get(id(job), 0))
         self._read[id(job)] = self._read.get(id(job), 0) + size
         self._progress.advance(self._task, size)
+        self._came_on()
 
     def done(self, outcome: Outcome) -> None:
         left = weight(outcome) - self._read.pop(id(outcome.job), 0)
         task = self._progress.tasks[self._task]
         self._progress.update(self._task, advance=left, inputs=task.fields["inputs"] + 1)
+        self._came_on()
+
+    def _came_on(self) -> None:
+        now = monotonic()
+        if self.draws_itself and now - self._drawn >= _PERIOD:
+            self._drawn = now
+            self.draw()
 
 
 def weight(entry: Job | Outcome) -> int:
@@ -89,5 +110,27 @@ def shown(prepared: Sequence[Job | Outcome], *, quiet: bool) -> Iterator[Shown]:
         transient=True,
         expand=True,
         redirect_stdout=_is_terminal(sys.stdout),
+        auto_refresh=False,
     ) as progress:
-        yield _Bar(progress, progress.add_task("", total=sum(map(weight, prepared)), inputs=0))
+        bar = _Bar(progress, progress.add_task("", total=sum(map(weight, prepared)), inputs=0))
+        with _redrawn(bar):
+            yield bar
+
+
+@contextmanager
+def _redrawn(bar: _Bar) -> Iterator[None]:
+    """Draw a bar again and again, from a thread, or as work goes on if the system gives none.
+
+    Rich's own thread ends the run where it can't be started.
+    """
+    ended = Event()
+
+    def redraw() -> None:
+        while not ended.wait(_PERIOD):
+            bar.draw()
+
+    bar.draws_itself = not threads.begin(redraw)
+    try:
+        yield
+    finally:
+        ended.set()
