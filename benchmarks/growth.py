@@ -294,14 +294,8 @@ def _cost(
 
 
 HEAD: Final = (
-    "series",
-    "n",
-    "processor, s",
-    "clock, s",
-    "peak, MiB",
-    "time ~",
-    "memory ~",
-    "expected",
+    *("series", "n", "processor, s", "clock, s", "peak, MiB"),
+    *("time grows as", "memory grows as", "expected of time"),
 )
 
 

@@ -144,3 +144,14 @@ def test_the_sheets_suffix_is_its_format(poolcli: Run, here: Path, suffix: str) 
     assert poolcli("run", "a.npy", "-s", "max:2", "--sheet", f"s.{suffix}").status == 0
     with Image.open(here / f"s.{suffix}") as image:
         assert image.format == {"jpg": "JPEG"}.get(suffix, suffix.upper())
+
+
+def test_no_folder_of_a_file_that_a_stage_reads_is_drawn(poolcli: Run, here: Path) -> None:
+    """A sheet may be shown to others; its label is the same wherever the weights lie."""
+    save(here / "a.png", colour(8, 8))
+    for name in ("private/place/w.npy", "w.npy"):
+        save(here / name, np.ones((3, 3, 3, 3)), "float32")
+    command = ("run", "a.png", "--save", "none", "-q", "--sheet")
+    for sheet, name in (("far.png", "private/place/w.npy"), ("near.png", "w.npy")):
+        assert poolcli(*command, sheet, "-s", f"conv,weights={name}").status == 0
+    assert np.array_equal(pixels(here / "far.png"), pixels(here / "near.png"))

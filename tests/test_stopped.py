@@ -274,26 +274,37 @@ def test_a_job_in_the_background_is_not_interrupted_while_it_loads(here: Path) -
 TRIES = 40
 SPAN = 0.06
 """Seconds after the start in which the program loads."""
+BARE = """
+import _signal
+_signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+import time
+time.sleep(1)
+"""
+"""A program that takes signals over as early as a program can."""
 
 
-def test_ctrl_c_at_any_moment_of_the_start_is_seldom_a_traceback(here: Path) -> None:
-    """Until the first line of the program runs, Python answers, and nothing can be done about it.
+def test_ctrl_c_at_any_moment_of_the_start_is_no_more_a_traceback_than_in_any_program(
+    here: Path,
+) -> None:
+    """Until the first line of a program runs, Python answers, and nothing can be done about it.
 
-    Of 300 tries a bare Python fails 13, the program 28; without handlers of its own it fails 258.
+    Of 300 tries a bare program fails 13, this one 28; without early handlers it fails 258.
     """
+    (here / "bare.py").write_text(BARE)
     moments = Random(0)  # noqa: S311 - the same in every run
-    failed = 0
+    programs = {"bare": ("-m", "bare"), "poolcli": ("-m", "poolcli", "shape", "8", "-s", "max:2")}
+    failed = dict.fromkeys(programs, 0)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     for _ in range(TRIES):
-        command = ("-m", "poolcli", "shape", "8x8", "-s", "max:2")
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-        with python(here, *command, **quiet) as child:
-            time.sleep(moments.uniform(0, SPAN))
-            child.send_signal(signal.SIGINT)
-            _, err = child.communicate(timeout=30)
-        failed += b"Traceback" in err
-        if b"Traceback" not in err:
-            assert child.returncode in (0, 130, -signal.SIGINT)
-    assert failed < TRIES // 2
+        moment = moments.uniform(0, SPAN)
+        # In turn, so that both meet the same load.
+        for name, command in programs.items():
+            with python(here, *command, **quiet) as child:
+                time.sleep(moment)
+                child.send_signal(signal.SIGINT)
+                _, err = child.communicate(timeout=30)
+            failed[name] += b"Traceback" in err
+    assert failed["poolcli"] <= failed["bare"] + TRIES // 3
 
 
 def test_another_program_that_loads_the_library_is_interrupted_as_ever(here: Path) -> None:

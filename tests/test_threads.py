@@ -46,7 +46,10 @@ def at_random(seed: int) -> Start:
 
 def late(*given: Any) -> int:
     """Stand for a system that takes its time."""
-    threading.Timer(0.05, given[0], given[1]).start()
+    timer = threading.Timer(0.05, given[0], given[1])
+    # Kept pools are never closed, and Python waits for all threads but these.
+    timer.daemon = True
+    timer.start()
     return 0
 
 
