@@ -8,6 +8,8 @@ a JPEG 2000 as 32-bit integers. The factors here are measured, and rounded up; t
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from itertools import pairwise
 from math import prod
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
@@ -36,6 +38,8 @@ _FRAMES: Final = 16
 _BLOCK: Final = 8
 """Pixels along an edge of what JPEG transforms at once."""
 _COEFFICIENT: Final = 2
+_COPIES: Final = 3
+"""Copies of a tile: the one before it, its own bytes, and what is left of both."""
 _MOST_SEGMENTS: Final = 10_000
 _BARE: Final = (*range(0xD0, 0xDA), 1)
 """JPEG's markers that no segment follows."""
@@ -71,10 +75,16 @@ def _decoder_bytes(image: Image.Image, stream: BinaryIO, pixels: int) -> int:
     tiles: list[Any] = getattr(image, "tile", [])
     codecs = {str(tile.codec_name) for tile in tiles}
     if kind == "TIFF":
-        return _tiff(image, stream, pixels, plain=codecs <= _BY_ROWS)
+        return _longest_tile(tiles) + _tiff(image, stream, pixels, plain=codecs <= _BY_ROWS)
     if codecs and codecs <= _BY_ROWS:
-        return 0
+        return _longest_tile(tiles)
     return _ANYTHING * pixels + 2 * _size(stream)
+
+
+def _longest_tile(tiles: Sequence[Any]) -> int:
+    """Return the bytes of the longest tile that Pillow reads at once: all but the last are."""
+    lengths = (behind.offset - tile.offset for tile, behind in pairwise(tiles))
+    return _COPIES * max((length for length in lengths if length > 0), default=0)
 
 
 def _tiff(image: Image.Image, stream: BinaryIO, pixels: int, *, plain: bool) -> int:
