@@ -15,7 +15,7 @@ from poolcli.batch.executing import OnRead, execute
 from poolcli.batch.jobs import Job, Options, Outcome, advice
 from poolcli.batch.record import Record
 from poolcli.blocks import processors
-from poolcli.files.machine import give_back_freed_memory
+from poolcli.files.machine import give_back_freed_memory, take_memory_from_one_heap
 from poolcli.threads import Future, Pool
 
 Outcomes = Generator[Outcome, None, None]
@@ -90,6 +90,7 @@ def execute_all(
         Called with a job and a number of bytes when a part of a large input has been read.
     """
     books = books or Books()
+    take_memory_from_one_heap()
     _load(prepared)
     jobs = options.jobs or processors()
     room = _Room(options.memory)

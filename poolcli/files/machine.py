@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import ctypes
 
 LEAST: Final = 1 << 30
 """Bytes that a run takes on any machine."""
@@ -28,16 +32,35 @@ def give_back_freed_memory() -> None:
         trim(0)
 
 
+def take_memory_from_one_heap() -> None:
+    """Make all threads take memory from one heap, where the C library can.
+
+    Else each thread has one of its own, whose upper end glibc never gives back to the system.
+    """
+    library = _c_library()
+    with suppress(AttributeError):
+        if library is not None and hasattr(library, "malloc_trim"):
+            library.mallopt(_ARENAS, 1)
+
+
+_ARENAS: Final = -8
+"""glibc's number of the setting, M_ARENA_MAX."""
+
+
 @cache
 def _malloc_trim() -> Callable[[int], int] | None:
     """Return glibc's ``malloc_trim``; None where there is none."""
+    trim: Callable[[int], int] | None = getattr(_c_library(), "malloc_trim", None)
+    return trim
+
+
+def _c_library() -> ctypes.CDLL | None:
     import ctypes
 
     try:
-        trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError, TypeError):
+        return ctypes.CDLL(None)
+    except (OSError, TypeError):
         return None
-    return trim
 
 
 def _share(physical: int | None, limits: Iterator[int]) -> int:
