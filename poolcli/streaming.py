@@ -14,20 +14,17 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
-from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from poolcli import engine
 from poolcli.blocks import Band, Frame, needed_inputs, outputs_at_once, tile_of, with_room
 from poolcli.errors import RangeError
 from poolcli.kernels import long_windows
 from poolcli.kernels.casts import Losses, Quotient
-from poolcli.kernels.folding import fold, is_shifted
-from poolcli.kernels.long_windows import accumulate
 from poolcli.kernels.padding import Padded, PaddedRows, padded
 from poolcli.kernels.reducers import REDUCERS
+from poolcli.kernels.totals import RunningView, Totals
 from poolcli.kernels.views import Array, View, along
 from poolcli.memory import Streaming
 from poolcli.plan import Plan, Step
@@ -305,7 +302,7 @@ class _Running(_Stage):
     """A step with long windows along the cut: it holds a total for each that is open."""
 
     came: int = 0
-    open: dict[int, _Totals] = field(default_factory=dict)
+    open: dict[int, Totals] = field(default_factory=dict)
     started: int = 0
 
     @cached_property
@@ -357,7 +354,7 @@ class _Running(_Stage):
         while self.started < window.output and (
             window.positions(self.started)[0] < high or high == window.length
         ):
-            self.open[self.started] = _Totals(self.started)
+            self.open[self.started] = Totals(self.started)
             self.started += 1
         for index, totals in list(self.open.items()):
             present = window.present(index)
@@ -376,7 +373,7 @@ class _Running(_Stage):
             while made:
                 yield made.pop()
 
-    def _add(self, totals: _Totals, rows: Array, *, ends: bool) -> list[Array]:
+    def _add(self, totals: Totals, rows: Array, *, ends: bool) -> list[Array]:
         step, asked = self.step, self.asked
         place = asked.frame.place
         if totals.pending is not None:
@@ -414,7 +411,7 @@ class _Running(_Stage):
         ]
         return (*others[:cut], window, *others[cut + 1 :])
 
-    def _reduced(self, totals: _Totals, rows: Array, *, ends: bool) -> Array | Quotient | None:
+    def _reduced(self, totals: Totals, rows: Array, *, ends: bool) -> Array | Quotient | None:
         """Add rows to a window's totals, and return the result if these were the last."""
         step, frame = self.step, self.asked.frame
         axes = frame.axes(step)
@@ -428,7 +425,7 @@ class _Running(_Stage):
         _, _, window = self.cut.part(totals.index, totals.index + 1)
         totals.parts += 1
         totals.turn.clear()
-        view = _RunningView(
+        view = RunningView(
             rows,
             axes,
             self._over(window),
@@ -443,85 +440,3 @@ class _Running(_Stage):
             if ends:
                 raise
             return None
-
-
-@dataclass(slots=True)
-class _Totals:
-    """What is known so far of one window: a total for every fold that its operation asks for."""
-
-    index: int
-    parts: int = 0
-    totals: dict[tuple[Any, ...], Array] = field(default_factory=dict)
-    times: dict[tuple[Any, ...], int] = field(default_factory=dict)
-    turn: dict[tuple[Any, ...], int] = field(default_factory=dict)
-    pending: Array | None = None
-    first: Array | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _RunningView(View):
-    """A view of some rows of one long window; its folds go on from those of the rows before.
-
-    An operation asks each part for the same folds; what it makes of them counts at the last. Rows
-    come along the axis whose place among the others is ``cut``.
-    """
-
-    totals: _Totals = field(default_factory=lambda: _Totals(0))
-    cut: int = 0
-
-    @property
-    def is_running(self) -> bool:
-        return True
-
-    def fold(
-        self,
-        combine: np.ufunc,
-        identity: float,
-        *,
-        dtype: DTypeLike | None = None,
-        out: Array | None = None,  # noqa: ARG002 - a view's signature
-    ) -> Array:
-        wide = self.array.dtype if dtype is None else np.dtype(dtype)
-        kind = (combine, wide)
-        turn = self.totals.turn[kind] = self.totals.turn.get(kind, 0) + 1
-        key = (*kind, turn)
-        times = self.totals.times[key] = self.totals.times.get(key, 0) + 1
-        if times != self.totals.parts:
-            raise RangeError("too small or too large to be added up in parts: raise --memory")
-        axis = self.axes[self.cut]
-        # Long windows along other axes that are folded before those along the cut.
-        before = [
-            place
-            for place, window in enumerate(self.windows[: self.cut])
-            if not is_shifted(window, combine)
-        ]
-        behind = [place for place in range(len(self.axes)) if place not in (*before, self.cut)]
-        folded = self._folded(self.array, before, combine, identity, wide)
-        shape = folded.shape
-        rows = folded.reshape(prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :]))
-        total = self.totals.totals.get(key)
-        if total is None and not rows.shape[1]:
-            total = np.full((rows.shape[0], rows.shape[2]), identity, wide)
-        assert self.alone is not None, "the step says it"  # noqa: S101
-        total = accumulate(total, rows, combine, wide, alone=self.alone[self.cut])
-        self.totals.totals[key] = total
-        one = total.reshape(*shape[:axis], 1, *shape[axis + 1 :])
-        return self._folded(one, behind, combine, identity, wide).copy()
-
-    def _folded(
-        self,
-        array: Array,
-        places: Sequence[int],
-        combine: np.ufunc,
-        identity: float,
-        dtype: np.dtype[Any],
-    ) -> Array:
-        """Combine windows along some of the axes."""
-        assert self.alone is not None, "the step says it"  # noqa: S101
-        axes = [self.axes[place] for place in places]
-        windows = [self.windows[place] for place in places]
-        alone = [self.alone[place] for place in places]
-        return fold(array, axes, windows, combine, identity, dtype=dtype, alone=alone)
-
-    def reduce_with(self, *_: Any, **__: Any) -> Array:
-        raise RangeError("too small or too large to be added up in parts: raise --memory")
