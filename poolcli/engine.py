@@ -418,11 +418,12 @@ def _convolved(step: Step, frame: Frame, view: View) -> Array:
         return convolution.filtered(view, str(own["filter"]))
     from poolcli.files.weights import load
 
+    dtype = convolution.working_dtype(view.array.dtype).name
     return convolution.convolved(
         view,
         step.layout.index("C") - frame.lead + 1,
-        load(str(own["weights"])),
-        load(str(own["bias"])) if "bias" in own else None,
+        load(str(own["weights"]), dtype),
+        load(str(own["bias"]), dtype) if "bias" in own else None,
         int(stage.option("groups")),
     )
 

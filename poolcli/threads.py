@@ -107,7 +107,9 @@ class _Piece(Generic[Made]):
             del self
 
     def end(self) -> None:
-        """Say that nothing more comes of it."""
+        """Say that nothing more comes of it; of one that was not begun there is no result."""
+        if self._do is not None:
+            self._error = RuntimeError("the work was withdrawn")
         self._ended, self._do = True, None
 
 

@@ -11,17 +11,10 @@ import pytest
 
 from poolcli.batch import earlier
 from poolcli.batch.earlier import Earlier, entries_of, planned_of
-from tests.conftest import Run, grey, python, save
+from tests.conftest import Run, grey, save
+from tests.peaks import measured
 
 SIZE = 300 << 20
-PEAK = """
-import resource, sys
-from poolcli.cli.main import main
-try:
-    main(sys.argv[1:])
-except SystemExit as ended:
-    print(ended.code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-"""
 
 
 def zeros(path: Path) -> None:
@@ -45,10 +38,9 @@ def short_lines(path: Path) -> None:
 
 def peak(here: Path, *more: str) -> int:
     """Return the peak memory of a run, in bytes."""
-    ran = python(here, PEAK, "run", "a.npy", "b.npy", "-s", "max:2", "-q", *more)
-    status, kilobytes = map(int, ran.out.split())
-    assert status == 0, ran
-    return kilobytes << 10
+    ran = measured(here, "run", "a.npy", "b.npy", "-s", "max:2", "-q", *more)
+    assert ran.status == 0, ran
+    return ran.peak << 20
 
 
 @pytest.mark.parametrize("fill", [zeros, one_line, short_lines])

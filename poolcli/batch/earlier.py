@@ -173,7 +173,7 @@ class Earlier:
         if job.source.path is None:
             return Standing(differs="a pipe can't be told from another")
         for path, entry in known:
-            if said := _difference(entry, run, source) or _unlike(path, entry):
+            if said := _difference(entry, run, source) or _unlike(path, entry, job.folders):
                 return Standing(differs=said)
         if len(known) < len(found):
             return Standing(differs="a result is missing")
@@ -219,17 +219,19 @@ def _said(value: object) -> str:
     return "not given" if value is None else str(value)
 
 
-def _unlike(path: Path, entry: Entry) -> str | None:
+def _unlike(path: Path, entry: Entry, folders: Folders) -> str | None:
     """Say in what a result's file is not what was written."""
     try:
-        # A pipe that lies there is not waited for.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:  # noqa: PTH123 - from a descriptor
-            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                return "a result is no file"
+        with (
+            folders.opened(path.parent) as folder,
+            atomic.open_regular(folder, path.name) as stream,
+        ):
             same = digest_of(stream) == entry.sha256
     except FileNotFoundError:
         return "a result is missing"
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            return "a result is no file"
         return f"a result can't be read: {error.strerror or error}"
     return None if same else "a result is not what was written"
 

@@ -9,6 +9,7 @@ from poolcli.batch.jobs import Job, Options, Result
 from poolcli.dtypes import ITEM_SIZES
 from poolcli.errors import PlanError
 from poolcli.files import formats
+from poolcli.files.weights import bytes_of
 from poolcli.memory import Streaming
 
 _ASIDE = 4 << 20
@@ -113,4 +114,13 @@ def _aside(job: Job) -> int:
     pictured = job.header.is_image or any(result.format != "npy" for result in job.results)
     largest = max((result.step.bytes for result in job.results), default=0)
     light = 0 if job.lighting is None else job.lighting.aside
-    return light + (min(_ASIDE, job.size + largest) if pictured else 0)
+    return light + _weights(job) + (min(_ASIDE, job.size + largest) if pictured else 0)
+
+
+def _weights(job: Job) -> int:
+    """Return how many bytes the files take that stages name."""
+    paths = dict.fromkeys(path for step in job.plan.steps for path in step.stage.files)
+    try:
+        return bytes_of(paths, whole_numbers=job.plan.dtype[0] != "f")
+    except OSError as error:
+        raise PlanError(f"weights: {error.strerror or error}") from error

@@ -39,6 +39,7 @@ from poolcli.batch.jobs import Job
 from poolcli.errors import OutputError, UsageError
 from poolcli.files import atomic, names
 from poolcli.files.folders import Folders
+from poolcli.files.places import Places
 
 _OWN: Final = f"poolcli-{atomic.HOST}-"
 """How the names of this host's files begin: not every disk has locks that others' hosts see."""
@@ -50,7 +51,7 @@ class Record:
     def __init__(self, output: Path, folder: int, name: str, descriptor: int, plan: _Plan) -> None:
         self._output, self._name, self._plan = output, name, plan
         self._folder, self._descriptor = folder, descriptor
-        self._path = os.path.join(os.path.realpath(output), names.RECORD, name)  # noqa: PTH118 - a true path
+        self._path = os.path.join(Places().folder(output), names.RECORD, name)  # noqa: PTH118 - a true path
         self._lock = Lock()
 
     @classmethod
@@ -75,6 +76,7 @@ class Record:
                 with suppress(OSError):
                     atomic.remove_leftovers_of(folder)
                 temporary = atomic.create(folder)
+                opened.callback(os.close, temporary.descriptor)
                 with ExitStack() as stack:
                     # Locked before it has its name, so that nobody takes it for a dead process's.
                     stack.callback(atomic.remove, temporary)

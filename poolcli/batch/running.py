@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from threading import Condition, Event, get_ident
+from threading import Condition, Event
 from typing import BinaryIO, Final
 
 from poolcli.batch.earlier import Earlier, Facts, Standing
@@ -163,6 +163,10 @@ def _load(prepared: Iterable[Job | Outcome]) -> None:
     jobs = [entry for entry in prepared if isinstance(entry, Job)]
     if jobs:
         import_module("poolcli.engine")
+    if any(job.in_parts for job in jobs):
+        import_module("poolcli.streaming")
+    if any(job.sheet for job in jobs):
+        import_module("poolcli.report.sheet")
     if any(job.header.is_image or job.sheet or _draws(job) for job in jobs):
         import_module("poolcli.files.images").silence_libtiff()
 
@@ -178,34 +182,31 @@ _AHEAD: Final = 16
 class _Room:
     """Memory that inputs share.
 
-    The C library keeps what a thread has freed for that thread alone. What an input took stays
-    taken by its thread, therefore, until it is given back, which is done where there would not be
-    room for both.
+    What an input has freed may stay with the process: the C library keeps what lies between blocks
+    that are in use. It is given back to the system where there would not be room for it, too.
     """
 
     def __init__(self, size: int) -> None:
         self.free = self.size = size
+        self.left = 0
+        """Bytes that inputs have freed since all was given back."""
         self.changed = Condition()
-        self.taken_by: dict[int, int] = {}
-        self.kept_by: dict[int, int] = {}
-        """The most that each thread has taken since all was given back."""
 
     @contextmanager
     def taken(self, needed: int) -> Iterator[None]:
         """Wait until so much is free, or all of it, and hold it."""
-        share, thread = min(needed, self.size), get_ident()
+        share = min(needed, self.size)
         with self.changed:
             self.changed.wait_for(lambda: self.free >= share)
             self.free -= share
-            self.taken_by[thread] = share
-            self.kept_by[thread] = max(share, self.kept_by.get(thread, 0))
-            if sum(self.kept_by.values()) > self.size:
-                give_back_freed_memory()
-                self.kept_by = dict(self.taken_by)
         try:
+            with self.changed:
+                if self.left > self.free:
+                    give_back_freed_memory()
+                    self.left = 0
             yield
         finally:
             with self.changed:
                 self.free += share
-                del self.taken_by[thread]
+                self.left += share
                 self.changed.notify_all()

@@ -134,6 +134,7 @@ def _end_now(number: int, _frame: FrameType | None = None) -> NoReturn:
         said.acquire(timeout=_PATIENCE)
     else:
         # Python 3.12 begins no thread any more while it ends; an alarm, too, ends the process.
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(128 + number))
         signal.setitimer(signal.ITIMER_REAL, _PATIENCE)
         _say_last(number)
     os._exit(128 + number)

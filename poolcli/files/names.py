@@ -222,7 +222,7 @@ class Claims:
             found = os.lstat(place)
         except (OSError, ValueError):
             return place, False
-        return (os.path.realpath(path) if stat.S_ISLNK(found.st_mode) else place), True
+        return (self.folders.real_file(path) if stat.S_ISLNK(found.st_mode) else place), True
 
 
 def check_folder(folder: Path) -> None:

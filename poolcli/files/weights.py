@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -32,16 +33,42 @@ def shape_of(path: str) -> tuple[int, ...]:
         raise SpecError(f"{path}: {error}") from error
 
 
-def load(path: str) -> Array:
-    """Return the array of an ``.npy`` file that a spec names, read once for a whole batch."""
+def load(path: str, dtype: str | None = None) -> Array:
+    """Return the array of an ``.npy`` file that a spec names, read once for a whole batch.
+
+    ``dtype`` is what it is converted to, once, too; None leaves it as it is.
+    """
     try:
-        return _load(path, Path(path).stat().st_mtime_ns)
+        return _converted(path, Path(path).stat().st_mtime_ns, dtype)
     except (InputError, OSError, ValueError) as error:
         raise SpecError(f"{path}: {error}") from error
 
 
 _LARGEST: Final = 1 << 30
 """Bytes: the largest layers in use take half as many."""
+
+
+def bytes_of(paths: Iterable[str], *, whole_numbers: bool) -> int:
+    """Return how many bytes files that a spec names take in memory, as read and as converted.
+
+    Maps of whole numbers are computed in float64, which may be twice as wide.
+    """
+    sizes = (Path(path).stat().st_size for path in paths)
+    return sum(sizes) * (_WIDENED if whole_numbers else _CONVERTED)
+
+
+_WIDENED: Final = 3
+_CONVERTED: Final = 2
+
+
+@lru_cache(maxsize=64)
+def _converted(path: str, changed: int, dtype: str | None) -> Array:
+    array = _load(path, changed)
+    if dtype is None or array.dtype == dtype:
+        return array
+    converted = array.astype(dtype)
+    converted.flags.writeable = False
+    return converted
 
 
 @lru_cache(maxsize=64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import prod
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -63,24 +63,31 @@ def convolved(view: View, channels: int, weights: Array, bias: Array | None, gro
 
     One matrix product per tap of the kernel: (out, in) by (in, positions).
     """
-    dtype = np.promote_types(view.array.dtype, np.float32)
-    if view.array.dtype.kind != "f":
-        dtype = np.dtype(np.float64)
+    dtype = working_dtype(view.array.dtype)
     array = np.moveaxis(view.array, (channels, *view.axes), _inner(view)).astype(dtype)
     lead = array.shape[: array.ndim - len(view.axes) - 1]
     lengths = [window.output for window in view.windows]
     result = np.zeros((*lead, len(weights), *lengths), dtype)
     axes = tuple(range(array.ndim - len(view.axes), array.ndim))
     windows = [window for window in view.windows if isinstance(window, Sliding)]
-    grouped = weights.astype(dtype).reshape(groups, -1, *weights.shape[1:])
+    grouped = weights.astype(dtype, copy=False).reshape(groups, -1, *weights.shape[1:])
     for tap in np.ndindex(*weights.shape[2:]):
         target, part = _meeting(result, array, axes, windows, tap)
         flat = part.reshape(*lead, groups, weights.shape[1], prod(part.shape[len(lead) + 1 :]))
         products = grouped[(..., *tap)] @ flat
         target += products.reshape(target.shape)
     if bias is not None:
-        result += bias.astype(dtype).reshape(-1, *[1] * len(view.axes))
+        result += bias.astype(dtype, copy=False).reshape(-1, *[1] * len(view.axes))
     return np.moveaxis(result, _inner(view), (channels, *view.axes))
+
+
+def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype that products of a map's elements are computed in.
+
+    >>> working_dtype(np.dtype("uint8")), working_dtype(np.dtype("float16"))
+    (dtype('float64'), dtype('float32'))
+    """
+    return np.promote_types(dtype, np.float32) if dtype.kind == "f" else np.dtype(np.float64)
 
 
 def _inner(view: View) -> tuple[int, ...]:
