@@ -277,16 +277,26 @@ def _settle(step: Step, array: Array) -> None:
     Of 0 and -0 the greater is whichever a processor's instruction takes, and so is a NaN's sign.
     """
     facts = step.stage.operation
-    if facts.compares or facts.family == "plain":
+    signed = facts.compares or facts.family == "plain"
+    if array.dtype == np.float16:
+        # Half precision has no fast arithmetic; its bits have.
+        bits = array.view(np.uint16)
+        if signed:
+            bits[bits == _NEGATIVE_ZERO] = 0
+        if facts.name not in _COPIES or step.stage.is_linear:
+            bits[(bits & _MAGNITUDE) > _INFINITY] = _NAN
+        return
+    if signed:
         array += 0.0
     if facts.name in _COPIES and not step.stage.is_linear:
         return
-    # A maximum passes NaN on, and is the quickest way to find one; half precision has no fast one.
-    if not array.size or (array.dtype != np.float16 and not np.isnan(array.max())):
-        return
-    array[np.isnan(array)] = np.nan
+    # A maximum passes NaN on, and is the quickest way to find one.
+    if array.size and np.isnan(array.max()):
+        array[np.isnan(array)] = np.nan
 
 
+_NEGATIVE_ZERO, _MAGNITUDE, _INFINITY, _NAN = 0x8000, 0x7FFF, 0x7C00, 0x7E00
+"""Numbers of half precision as their bits."""
 _COPIES: Final = ("pick", "up", "unpool")
 """Operations that move elements and change none."""
 

@@ -19,6 +19,7 @@ from poolcli.blocks import (
     processors,
     room_shape,
     row_size,
+    tile_of,
 )
 from poolcli.dtypes import ITEM_SIZES
 from poolcli.errors import PlanError
@@ -47,6 +48,10 @@ _SPLIT: Final = 3
 """More buffers of sums of the widest integers, which are made of two halves."""
 _RAISED: Final = 2
 """More buffers of powers: what is widened, and what is raised."""
+_WIDEST: Final = ("int64", "uint64", "float64")
+"""Dtypes of results of the widest integers, of which sums are split in two, among others."""
+_ROWS_AT_ONCE: Final = 1 << 17
+"""Elements of long windows that are widened at once."""
 _WIDE: Final = 8
 """Bytes of the floats and the integers that are computed in."""
 _GATHERED_IN: Final = 80
@@ -81,30 +86,55 @@ def _workspace(step: Step, frame: Frame, block: int = BLOCK) -> int:
     buffers = _FEW_BUFFERS if apart else _BUFFERS
     if op not in _FOLDED or op == "pick":
         aside += _POSITION * sum(min(window.output, elements) for window in step.windows)
+    if stage.mixes_channels:
+        tile = tile_of(step, frame)
+        seen = row * min(step.input_shape[frame.cut], rows + tile * _stride(frame.window(step)))
+        made = prod(step.shape[frame.lead :]) // max(1, step.shape[frame.cut]) * tile
+        return (2 * seen + 3 * made) * _WIDE + aside
     if stage.is_linear:
-        made = min(
-            step.elements,
-            block // max(kept, min(item, 2))
-            + prod(step.shape) // max(1, step.shape[frame.cut] * prod(step.shape[: frame.lead])),
-        )
+        line = prod(step.shape) // max(1, step.shape[frame.cut] * prod(step.shape[: frame.lead]))
+        made = min(step.elements, block // max(kept, min(item, 2)) + line)
         return made * (_WIDE * _FEW_BUFFERS + _POSITION) + aside
+    if op in _FOLDED | _SUMMED and step.dtype not in _WIDEST and _is_reduced(step):
+        # Reduced as it is, a few rows at a time.
+        copied = 0 if frame.cut == frame.lead else elements * item
+        made = elements // min(window.kernel for window in step.windows)
+        return copied + (made * 2 + _ROWS_AT_ONCE * 4) * _WIDE + aside
     if op in _FOLDED:
         wide = 4 if step.carried == "float16" else item
         return elements * wide * buffers + aside
     if op in _SUMMED:
-        split = _SPLIT if step.dtype in ("int64", "uint64", "float64") else 0
+        split = _SPLIT if step.dtype in _WIDEST else 0
         return elements * (_WIDE * (_FEW_BUFFERS + split) + own) + aside
     if op in _POWERS or op in _WEIGHED:
         return elements * (_WIDE * (buffers + _RAISED) + own) + aside
+    return _gathered(step, elements) + elements * (2 * _WIDE + own) + aside
+
+
+def _gathered(step: Step, elements: int) -> int:
+    """Return how many bytes gathered elements of windows are worked on in."""
     volume = prod(window.kernel for window in step.windows)
     outputs = min(step.elements, elements)
-    if op == "stochastic":
-        aside += _DRAW * outputs
-    gathered = max(volume, min(GATHERED, outputs * volume))
+    gathered = max(volume, min(GATHERED, outputs * volume)) * _GATHERED_IN
     wires = 0
     if volume <= _WIRES:
-        wires = volume * min(_WIRE, outputs * item) * 3
-    return elements * (2 * _WIDE + own) + max(gathered * _GATHERED_IN, wires) + aside
+        wires = volume * min(_WIRE, outputs * ITEM_SIZES[step.carried]) * 3
+    draws = _DRAW * outputs if step.stage.op == "stochastic" else 0
+    return max(gathered, wires) + draws
+
+
+def _is_reduced(step: Step) -> bool:
+    """Return whether all windows are long, and none is combined by shifts."""
+    return bool(step.windows) and not any(
+        is_short(window)
+        or window.is_identity
+        or (isinstance(window, Sliding) and not _is_apart(window) and window.output > 1)
+        for window in step.windows
+    )
+
+
+def _stride(window: Window) -> int:
+    return window.step if isinstance(window, Sliding) else 1
 
 
 def _is_apart(window: Window) -> bool:
@@ -123,7 +153,17 @@ def needed_at_once(plan: Plan, saved: Collection[int]) -> int:
         places = step.elements * 8 if step.index in undone else 0
         kept += places
         frame = frame_of(step)
-        work = _workspace(step, frame) * min(threads, prod(step.shape[: frame.cut + 1]))
+        work = _workspace(step, frame)
+        if step.index in undone:
+            work += _gathered(step, BLOCK)
+        work *= min(threads, prod(step.shape[: frame.cut + 1]))
+        if step.undoes is not None:
+            # Values, places and the result are copied to and from planes.
+            work = held + prod(step.input_shape) * 8 + 2 * carried
+        if step.stage.samples is not None:
+            # It is done in one piece, a plane at a time.
+            plane = prod(step.input_shape) // max(1, prod(step.input_shape[: min(step.axes)]))
+            work = carried + plane * _WIDE * _BUFFERS + _gathered(step, plane)
         most = max(most, held + carried + own + kept + work)
         held = carried
     return most
@@ -161,8 +201,6 @@ def streaming(plan: Plan, saved: Collection[int], memory: int) -> Streaming:
         if step.undoes is not None or step.stage.samples is not None:
             raise PlanError(f"stage {step.index} ({step.stage}) needs its whole input in memory")
     ways = [_within(plan, frame, saved, memory) for frame in frames(plan)]
-    if not ways:
-        raise PlanError("its convolution takes all channels, over which another stage slides")
     best = min(ways, key=lambda way: (way.needed > memory, way.frame.cut))
     if best.needed > memory:
         least = min(way.needed for way in ways)

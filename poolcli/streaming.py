@@ -60,7 +60,7 @@ def stream(  # noqa: PLR0913 - what is run, from where to where
     counted
         Whether losses say what was rounded.
     threads
-        How many to work on; by default as many as there are processors.
+        How many to work on, at most; by default as many as the memory allows.
     """
     plan, frame = way.plan, way.frame
     threads = min(threads or way.threads, way.threads)
@@ -232,6 +232,8 @@ class _Held(_Stage):
                 self._forget()
             while made:
                 yield made.pop()
+        if last <= self.done:
+            self._forget()
 
     @property
     def _height(self) -> int:
@@ -265,9 +267,12 @@ class _Held(_Stage):
         keep = (
             min(self._needs(self.done, output)[0], self.came) if self.done < output else self.came
         )
+        # Whole parts first: between windows that leave gaps, and behind the last, none is needed.
+        while self.rows and self.base + self.rows[0].shape[place] <= keep:
+            self.base += self.rows.pop(0).shape[place]
         if keep > self.base:
             # A copy, so that the rows before it are freed.
-            self.rows = [self.rows[0][along(place, slice(keep - self.base, None))].copy()]
+            self.rows[0] = self.rows[0][along(place, slice(keep - self.base, None))].copy()
             self.base = keep
 
     def _needs(self, first: int, last: int) -> tuple[int, int]:

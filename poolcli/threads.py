@@ -273,9 +273,9 @@ atexit.register(_wait_for_pools)
 
 
 @cache
-def _helpers(threads: int) -> Pool:
-    """Return the pool, kept for all calls, that gives so many threads beside the caller's."""
-    return Pool(threads)
+def _helpers() -> Pool:
+    """Return the pool, kept for all calls, of threads beside the caller's."""
+    return Pool(max(1, processors() - 1))
 
 
 def _forget_pools() -> None:
@@ -313,7 +313,7 @@ def on_threads(do: Callable[[Work], None], work: Sequence[Work], threads: int | 
             left.clear()
             failed.append(error)
 
-    pool = _helpers(count - 1)
+    pool = _helpers()
     helpers = [pool.submit(help_out) for _ in range(count - 1)]
     try:
         help_out()

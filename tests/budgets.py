@@ -37,6 +37,8 @@ SPECS = (
     "{}:5,stride=2,pad=2,pad-mode=reflect",
     "{}:9,stride=4",
     "{}:70,stride=70",
+    "{}:2,stride=300",
+    "{}:90,stride=97",
     "{}:3,dilation=40,pad=same",
     "{},out=7",
     "{}:global",

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from poolcli.windows import Adaptive, Part, Sliding, Window
+from poolcli.windows import Adaptive, Fractional, Part, Sliding, Window
 
 Array = NDArray[Any]
 
@@ -50,9 +50,26 @@ def intervals(window: Window) -> tuple[Array, Array]:
         index = np.arange(begin, begin + window.output)
         starts = index * whole.length // whole.output
         return starts - low, -(-(index + 1) * whole.length // whole.output) - starts
+    if isinstance(whole, Fractional):
+        return _fractional_starts(whole, begin, window.output) - low, np.full(
+            window.output, whole.size
+        )
     present = [window.present(index) for index in range(window.output)]
     starts = np.array([positions.start for positions in present], np.int64)
     return starts, np.array([len(positions) for positions in present], np.int64)
+
+
+def _fractional_starts(window: Fractional, first: int, count: int) -> Array:
+    """Return where fractional windows begin, by their own formula, in the dtype of their sample."""
+    last = window.length - window.size
+    index = np.arange(first, first + count)
+    sample = np.asarray(window.sample)
+    kind = sample.dtype.type
+    if window.output == 1:
+        return np.full(count, last)
+    alpha = kind(last) / kind(window.output - 1)
+    starts = ((index.astype(kind) + sample) * alpha).astype(np.int64) - int(window.sample * alpha)
+    return np.where(index == window.output - 1, last, starts)
 
 
 def by_size(sizes: Array) -> Iterator[tuple[int, Array]]:

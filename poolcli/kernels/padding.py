@@ -114,7 +114,7 @@ class PaddedRows:
     """Rows of padding that are made at once."""
     came: int = 0
     begun: bool = False
-    rows: Array | None = None
+    parts: list[Array] = field(default_factory=list)
     base: int = 0
     _before: Array = field(init=False)
     _behind: Array = field(init=False)
@@ -127,30 +127,33 @@ class PaddedRows:
 
     def add(self, rows: Array) -> Iterator[Array]:
         """Take rows, and yield the padded ones that can be made of what came so far."""
+        # Parts are joined once what is repeated is there, not each with all before it.
         self.came += rows.shape[self.axis]
-        kept = rows if self.rows is None else np.concatenate([self.rows, rows], self.axis)
-        fresh = self.came - rows.shape[self.axis]
+        self.parts.append(rows)
         del rows
-        self.rows = kept
         needed = int(self._before.max()) + 1 if len(self._before) else 0
         if not self.begun and self.came < needed:
             return
         if not self.begun:
             self.begun = True
-            fresh = 0
             yield from self._repeated(self._before)
-        yield kept[(*[slice(None)] * self.axis, slice(fresh - self.base, None))]
+            fresh = list(self.parts)
+        else:
+            fresh = self.parts[-1:]
+        while fresh:
+            yield fresh.pop(0)
         if self.came == self.window.length:
             yield from self._repeated(self._behind)
-            self.rows = None
+            self.parts = []
             return
         low = min(self.came, int(self._behind.min())) if len(self._behind) else self.came
-        if low > self.base:
-            self.rows = kept[(*[slice(None)] * self.axis, slice(low - self.base, None))].copy()
-            self.base = low
+        while self.parts and self.base + self.parts[0].shape[self.axis] <= low:
+            self.base += self.parts.pop(0).shape[self.axis]
 
     def _repeated(self, positions: Array) -> Iterator[Array]:
-        assert self.rows is not None, "rows came"  # noqa: S101
+        if not len(positions):
+            return
+        self.parts = [np.concatenate(self.parts, self.axis)]
         for start in range(0, len(positions), self.at_once):
             part = positions[start : start + self.at_once] - self.base
-            yield np.take(self.rows, part, self.axis)
+            yield np.take(self.parts[0], part, self.axis)
