@@ -392,7 +392,7 @@ def _view(
             array = part.taken(array, axis, base)
             local[axis] = part.window
             sources[axis] = part.positions if located else 0
-        elif span == (0, window.output) and array.shape[axis] == window.length:
+        elif span == (0, window.output) and window.needed(*span) == (0, array.shape[axis]):
             local[axis], sources[axis] = window, 0
         else:
             low, high, local[axis] = window.part(*span)
