@@ -335,7 +335,7 @@ def _needed(way: Streaming, saved: Collection[int]) -> int:
             at_work = lines * (padded + padded // ITEM_SIZES[step.carried] * wide)
             made = 1
         else:
-            tail = min(window.length, _span(window) + 1)
+            tail = 0 if window.is_identity else min(window.length, _span(window) + 1)
             if step.stage.pads_with_values and step.stage.padding_mode == "wrap":
                 tail = window.length
             possible = min(window.output, _most_made(window, came))

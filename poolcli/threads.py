@@ -138,8 +138,6 @@ class Pool:
         """Threads that take work."""
         self._coming = 0
         """Threads that the system gave, and that have taken no work yet."""
-        self._patient = True
-        """Whether those are waited for."""
         self._closed = False
         _pools.add(self)
 
@@ -170,7 +168,7 @@ class Pool:
             self._work_came.notify()
         if lacking and not begin(self._work):
             with self._lock:
-                self._coming -= 1
+                self._coming = max(0, self._coming - 1)
         return piece
 
     def close(self) -> None:
@@ -197,12 +195,14 @@ class Pool:
         while not piece.done():
             mine = None
             with self._lock:
-                awaited = self._coming and self._patient and not self._here
+                awaited = bool(self._coming) and not self._here
                 if not self._here and not awaited and not piece.done():
                     mine = self._taken()
                 if mine is None and not piece.done():
                     came = self._work_ended.wait(_PATIENCE if awaited else None)
-                    self._patient = came or not awaited
+                    if awaited and not came:
+                        # Given up; the next piece asks for others.
+                        self._coming = 0
             if mine is not None:
                 self._do(mine)
                 del mine
@@ -238,9 +238,9 @@ class Pool:
     def _work(self) -> None:
         """Do pieces until the pool is closed: what each of its threads does."""
         with self._lock:
-            self._coming -= 1
+            # It may come late, and not be counted any more.
+            self._coming = max(0, self._coming - 1)
             self._here += 1
-            self._patient = True
             self._work_ended.notify_all()
         try:
             while (piece := self._next()) is not None:
