@@ -362,4 +362,6 @@ def _span(window: Window) -> int:
 
 def _most_made(window: Window, came: int) -> int:
     """Return how many outputs so many positions make, at most."""
+    if window.is_identity:
+        return came
     return -(-came * window.output // max(1, window.length)) + 2
