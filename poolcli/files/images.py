@@ -192,9 +192,10 @@ def _each(image: Image.Image, stream: BinaryIO) -> Iterator[Image.Image]:
     """Yield an image's frames in order, in time that grows as their number does."""
     if image.format == "TIFF":
         # On its way to a page Pillow looks through all those before it.
+        size = image.size
         yield image
         for place in directories.pages(stream)[1:]:
-            with opened_page(stream, place) as page:
+            with opened_page(stream, place, size) as page:
                 yield page
         return
     yield from each_frame(image)
