@@ -270,6 +270,21 @@ def test_copies_of_pages_count() -> None:
     assert one - alone - files >= 16 * 600**2 + 3 * 600**2 * 3
 
 
+def test_pages_of_16_bit_colour_are_held_once(here: Path) -> None:
+    """Forty pages of 400 by 800: their upper and lower bytes are joined page by page."""
+    frames = noise(40, 400, 800, 3, dtype="uint16") * 251
+    with (here / "a.tif").open("w+b") as stream:
+        writer = PageWriter(stream)
+        for frame in frames:
+            writer.write(deep_page(frame))
+        assert np.array_equal(images.read(stream, MAX_PIXELS)[0], frames)
+    shown = ("-s", "max:4", "-q", "--memory", "1GiB", "--format", "npy")
+    ran = measured(here, "run", "a.tif", *shown)
+    whole = frames.nbytes >> 20
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.peak < 1.6 * whole + 60, (ran, whole)
+
+
 COMPRESSIONS = (
     *("raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "jpeg", "lzma", "zstd"),
 )
