@@ -57,12 +57,12 @@ def packed_of(content: bytes) -> dict[str, bytes]:
     }
 
 
-def lzma_of(parts: list[bytes]) -> bytes:
+def lzma_of(parts: list[bytes], dictionary: int = 1 << 23) -> bytes:
     """Return bytes as zip packs them by LZMA: version, properties, then what is packed."""
     told = [{"id": lzma.FILTER_LZMA1, "preset": 6, "lc": 3, "lp": 0, "pb": 2, "dict_size": 1 << 23}]
     packing = lzma.LZMACompressor(lzma.FORMAT_RAW, filters=told)
     packed = b"".join(map(packing.compress, parts)) + packing.flush()
-    return b"\x09\x04" + struct.pack("<HBI", 5, 93, 1 << 23) + packed
+    return b"\x09\x04" + struct.pack("<HBI", 5, 93, dictionary) + packed
 
 
 def hand_made(packed: bytes, size: int, checksum: int, method: str) -> bytes:
@@ -164,6 +164,24 @@ def test_what_packs_in_another_way_is_refused_in_words(poolcli: Run, here: Path)
         "m.npz:a0: packed by zip's method 93, of which 0 (stored), 8 (deflate), 12 (bzip2) and 14 "
         "(LZMA) are read: save it by numpy.savez_compressed"
     )
+
+
+@pytest.mark.parametrize("dictionary", [1 << 26, 1 << 30])
+def test_a_dictionary_of_lzma_is_no_larger_than_usual(here: Path, dictionary: int) -> None:
+    """A member of 300 MiB, the dictionary of which would be held whole."""
+    size, head = 300 << 20, io.BytesIO()
+    shape = {"descr": "|u1", "fortran_order": False, "shape": (size >> 10, 1 << 10)}
+    np.lib.format.write_array_header_1_0(head, shape)
+    parts = [head.getvalue(), *[bytes(1 << 20)] * (size >> 20)]
+    packed, checksum = lzma_of(parts, dictionary), 0
+    for part in parts:
+        checksum = zlib.crc32(part, checksum)
+    content = hand_made(packed, len(head.getvalue()) + size, checksum, "lzma")
+    (here / "m.npz").write_bytes(content)
+    ran = measured(here, "run", "m.npz", "-s", "max:64", "-q", "--memory", "64MiB")
+    refusal = "packed by LZMA with a dictionary of 301 MiB, more than 64 MiB: save it by"
+    assert (ran.status, refusal in ran.err) == ((0, False) if dictionary == 1 << 26 else (1, True))
+    assert ran.peak < BASE + 64 + 64, ran
 
 
 def overlapping() -> bytes:

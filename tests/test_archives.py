@@ -21,6 +21,7 @@ from poolcli.files.archives import members, opened_member
 from poolcli.files.discovery import find, named
 from poolcli.files.inputs import Source
 from tests.conftest import Run, environment, grey, save, tree
+from tests.peaks import measured
 
 LARGE = (np.arange(60 * 500 * 600) % 251).astype(np.uint8).reshape(60, 500, 600)
 MEMORY = "12MB"
@@ -250,6 +251,38 @@ def test_what_comes_through_a_pipe_is_held_in_memory_only_if_it_is_small(
                 assert stream.read() == bytes(length)
     # Unnamed: nothing to be left behind.
     assert list(tmp_path.iterdir()) == []
+
+
+def test_pipes_share_what_is_held_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "_IN_USE", streams._InUse())  # noqa: SLF001 - of this test alone
+    monkeypatch.setattr(streams, "_IN_MEMORY", 1000)
+    held = [streams.hold(io.BytesIO(bytes([index]) * 400)) for index in range(4)]
+    assert [len(each.data) for each in held] == [400, 400, 0, 0]
+    for index, each in enumerate(held):
+        with each.opened() as stream:
+            assert stream.read() == bytes([index]) * 400
+    # What is held no longer makes room.
+    del held[0], each
+    assert len(streams.hold(io.BytesIO(bytes(500))).data) == 500
+
+
+def test_many_pipes_are_held_in_bounded_memory(here: Path) -> None:
+    """Eight pipes of 30 MiB each, all of which are held for the whole run."""
+    np.save(here / "a.npy", np.zeros((30 << 10, 1 << 10), np.uint8))
+    names = [f"f{index}" for index in range(8)]
+    for name in names:
+        os.mkfifo(here / name)
+    writers = [
+        subprocess.Popen(["/bin/sh", "-c", f"cat a.npy > {name}"], cwd=here) for name in names
+    ]
+    try:
+        ran = measured(here, "run", *names, "-s", "max:64", "-q", "-n", "--memory", "64MiB")
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.wait()
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.peak < 130, ran
 
 
 def test_a_file_as_standard_input_is_read_where_it_lies(here: Path) -> None:

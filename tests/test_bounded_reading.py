@@ -271,7 +271,8 @@ def test_a_metered_stream_gives_what_it_may() -> None:
         metered.read(1)
     metered.allow_again()
     assert (metered.read(5), metered.tell()) == (content[10:15], 15)
-    assert metered.readline() == content[15:].partition(b"\n")[0] + b"\n" or metered.tell() > 15
+    assert metered.readline() == content[15:].partition(b"\n")[0] + b"\n"
+    assert metered.tell() == 256 + content.index(b"\n") + 1
     # What is not there does not count.
     metered.seek(-10, io.SEEK_END)
     metered.allow(1000)
@@ -440,6 +441,63 @@ def test_a_png_of_parts_without_number_is_refused(monkeypatch: pytest.MonkeyPatc
             continue
         with pytest.raises(ValueError, match="prIv of 0 bytes is too long, or one of more than 10"):
             png.refuse_excess(io.BytesIO(content), 1 << 20)
+
+
+def test_a_png_of_pixels_in_short_chunks_without_number_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(png, "_MOST_OTHERS", 10)
+    plain = encoded("PNG")
+    at = plain.index(b"IDAT") - 4
+    for name in (b"IDAT", b"fdAT"):
+        chunk = struct.pack(">I4sI", 0, name, zlib.crc32(name))
+        png.refuse_excess(io.BytesIO(plain[:at] + chunk * 9 + plain[at:]), 1 << 20)
+        with pytest.raises(ValueError, match="more than 10 of its chunks of pixels are short"):
+            png.refuse_excess(io.BytesIO(plain[:at] + chunk * 11 + plain[at:]), 1 << 20)
+
+
+def test_a_jpeg_of_segments_without_number_is_refused() -> None:
+    plain, segment = encoded("JPEG"), b"\xff\xfe\0\2"
+    jpeg.refuse_excess(io.BytesIO(plain[:2] + segment * 9_900 + plain[2:]))
+    with pytest.raises(ValueError, match="more than 10,000 segments before its pixels"):
+        jpeg.refuse_excess(io.BytesIO(plain[:2] + segment * 10_001 + plain[2:]))
+
+
+@pytest.mark.parametrize(
+    ("start", "part"),
+    [(b",\0\0\0\0\1\0\1\0\0\2", b"\1\1"), (b"", b"!\xff\0"), (b"!\xff", b"\1\1")],
+    ids=["pixels", "extensions", "blocks of an extension"],
+)
+def test_a_gif_of_parts_without_number_is_refused(
+    monkeypatch: pytest.MonkeyPatch, start: bytes, part: bytes
+) -> None:
+    monkeypatch.setattr(gif, "_MOST_PARTS", 20)
+    head = b"GIF89a\1\0\1\0\0\0\0"
+    gif.count_frames(io.BytesIO(head + start + part * 19 + b"\0;"))
+    with pytest.raises(ValueError, match="more than 20 frames, extensions and short blocks"):
+        gif.count_frames(io.BytesIO(head + start + part * 22 + b"\0;"))
+
+
+@pytest.mark.parametrize("form", ["jpg", "gif", "png"])
+def test_small_parts_take_no_longer_than_their_limit(here: Path, form: str) -> None:
+    """Of 8 and of 32 MiB of small parts, no more are looked at than there may be."""
+    empty = struct.pack(">I4sI", 0, b"IDAT", zlib.crc32(b"IDAT"))
+    plain = {"jpg": encoded("JPEG"), "png": encoded("PNG")}
+    at = plain["png"].index(b"IDAT") - 4
+    start, part = {
+        "jpg": (plain["jpg"][:2], b"\xff\xfe\0\2"),
+        "gif": (b"GIF89a\1\0\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2", b"\1\1"),
+        "png": (plain["png"][:at], empty),
+    }[form]
+    behind = {"jpg": plain["jpg"][2:], "gif": b"\0;", "png": plain["png"][at:]}[form]
+    seconds = []
+    for size in (8 << 20, 32 << 20):
+        path = here / f"{size}.{form}"
+        path.write_bytes(start + part * (size // len(part)) + behind)
+        ran = measured(here, "run", path.name, "-s", "max:2", "-q")
+        assert ran.status == 1, ran
+        seconds.append(ran.seconds)
+    assert seconds[1] < 1.6 * seconds[0], seconds
 
 
 # Lists, recipes, weights.

@@ -14,6 +14,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from poolcli.files.depth import is_deep_avif
+from poolcli.files.directories import longest_page
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -39,12 +40,15 @@ _BLOCK: Final = 8
 """Pixels along an edge of what JPEG transforms at once."""
 _COEFFICIENT: Final = 2
 _COPIES: Final = 3
-"""Copies of a tile: the one before it, its own bytes, and what is left of both."""
+"""Copies of a tile: the one before it, its own bytes, and what is left of both.
+
+Of a page there are as many: what is joined, the file that it becomes, and the page before it.
+"""
 _MOST_SEGMENTS: Final = 10_000
 _BARE: Final = (*range(0xD0, 0xDA), 1)
 """JPEG's markers that no segment follows."""
-_IN_JPEG: Final = 7
-"""TIFF's number of the compression."""
+_UNCOMPRESSED, _IN_JPEG = 1, 7
+"""TIFF's numbers of compressions."""
 _WIDTH, _LENGTH, _BITS, _COMPRESSION = 0x0100, 0x0101, 0x0102, 0x0103
 _ORIENTATION, _SAMPLES, _STRIP_ROWS = 0x0112, 0x0115, 0x0116
 _TILE_WIDTH, _TILE_LENGTH = 0x0142, 0x0143
@@ -54,7 +58,9 @@ def decoder_bytes(image: Image.Image, stream: BinaryIO, frames: int) -> int:
     """Return how many bytes a decoder takes, at most, beside the picture that it decodes."""
     pixels = prod(image.size)
     own = _decoder_bytes(image, stream, pixels)
-    return own if frames == 1 else own + _FRAMES * pixels
+    if frames == 1:
+        return own
+    return own + _FRAMES * pixels + _copied_page(image, stream)
 
 
 def picture_bytes(image: Image.Image) -> int:
@@ -94,17 +100,31 @@ def _tiff(image: Image.Image, stream: BinaryIO, pixels: int, *, plain: bool) -> 
     turned = picture_bytes(image) if tags.get(_ORIENTATION, 1) != 1 else 0
     if plain:
         return turned
-    samples = max(1, _number(tags.get(_SAMPLES, 1)))
-    bits = tags.get(_BITS, (8,))
-    bits = max(bits) if isinstance(bits, tuple) and bits else 8
     width, rows = _number(tags.get(_WIDTH, image.width)), _number(tags.get(_STRIP_ROWS, pixels))
     rows = min(rows, max(image.size))
     if _TILE_WIDTH in tags:
         width, rows = _number(tags[_TILE_WIDTH]), _number(tags.get(_TILE_LENGTH, rows))
-    item = max(_WIDEST, samples * bits // 8)
+    item = max(_WIDEST, _pixel_bits(tags) // 8)
     if tags.get(_COMPRESSION) == _IN_JPEG:
-        item += _COEFFICIENT * samples
+        item += _COEFFICIENT * max(1, _number(tags.get(_SAMPLES, 1)))
     return turned + _size(stream) + width * rows * item
+
+
+def _copied_page(image: Image.Image, stream: BinaryIO) -> int:
+    """Return what the copies of a TIFF's page take, which is decoded by itself."""
+    tags: Any = getattr(image, "tag_v2", {})
+    if image.format != "TIFF" or tags.get(_COMPRESSION, _UNCOMPRESSED) == _UNCOMPRESSED:
+        return 0
+    bits = _pixel_bits(tags)
+    return _COPIES * min(_size(stream), longest_page(*image.size, bits))
+
+
+def _pixel_bits(tags: Any) -> int:
+    """Return how many bits a TIFF's pixel has."""
+    bits = tags.get(_BITS, (8,))
+    return max(1, _number(tags.get(_SAMPLES, 1))) * (
+        max(bits) if isinstance(bits, tuple) and bits else 8
+    )
 
 
 def _number(value: Any) -> int:

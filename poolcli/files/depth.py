@@ -69,11 +69,12 @@ def deep_colour(image: Image.Image, stream: BinaryIO) -> Deep | None:
     name = names.pop() if len(names) == 1 else ""
     found = _RAW_MODE.fullmatch(name)
     # Frames of a PNG are laid over each other in 8 bits, planes of a TIFF are told apart in them.
-    whole = {
-        "PNG": getattr(image, "n_frames", 1) == 1,
-        "TIFF": _tags(image).get(_PLANES, 1) == 1,
-    }
-    if not whole.get(image.format or "") or not (found or name == _GREY_AND_ALPHA):
+    if image.format == "PNG":
+        whole = getattr(image, "n_frames", 1) == 1
+    else:
+        # A TIFF's pages are not counted here: Pillow would look through all of them for each.
+        whole = image.format == "TIFF" and _tags(image).get(_PLANES, 1) == 1
+    if not whole or not (found or name == _GREY_AND_ALPHA):
         raise InputError(
             "up to 16 bits a channel, of which Pillow reads 8: save it as an .npy array first"
         )

@@ -216,11 +216,13 @@ def read(
     return found, unread
 
 
-def page_alone(stream: BinaryIO, place: int) -> bytes | None:
+def page_alone(stream: BinaryIO, place: int, size: tuple[int, int]) -> bytes | None:
     """Return a file of the one page that has its directory at a place, if it can stand alone.
 
     On its way to a page that it decodes, libtiff looks through all pages of a file. Pages that it
-    does not decode, and such as hold more than their directory tells, are left where they are.
+    does not decode, and those that need more than their directory names, stay where they are. So
+    does a page that is neither as large as ``size`` (width, height) nor as ``size`` turned: its
+    caller refuses it, and no byte of its pixels has to be read for that.
 
     Raises
     ------
@@ -231,47 +233,62 @@ def page_alone(stream: BinaryIO, place: int) -> bytes | None:
     fields = _fields(stream, form, place)
     numbers = {
         tag: fields[tag].numbers(form.order)
-        for tag in (_WIDTH, _HEIGHT, _COMPRESSION, *_PIXELS_AT, *_PIXELS_AT.values())
+        for tag in (*_SHAPE, *_PIXELS_AT, *_PIXELS_AT.values())
         if tag in fields and fields[tag].kind in _NUMBERS
     }
     at = next((tag for tag in _PIXELS_AT if tag in numbers and _PIXELS_AT[tag] in numbers), None)
     whole = {_WIDTH, _HEIGHT, _COMPRESSION} <= numbers.keys()
     if at is None or not whole or numbers[_COMPRESSION][0] in (_PLAIN, _OLD_JPEG):
         return None
-    most = _MOST_BESIDE + _MOST_OF_PIXEL * int(numbers[_WIDTH][0] * numbers[_HEIGHT][0])
+    own = int(numbers[_WIDTH][0]), int(numbers[_HEIGHT][0])
+    if sorted(own) != sorted(size):
+        return None
+    bits = int(max(numbers.get(_BITS, (1,)))) * int(numbers.get(_SAMPLES, (1,))[0])
+    # Its strips may all lie at the same place: together they have no more bytes than the file.
+    most = min(longest_page(*own, bits), stream.seek(0, os.SEEK_END))
     content = bytearray(next(head for head, known in HEADS.items() if known == form))
     content += bytes(form.place.size)
     places = []
-    for start, size in zip(numbers[at], numbers[_PIXELS_AT[at]], strict=False):
-        most -= int(size)
+    for start, length in zip(numbers[at], numbers[_PIXELS_AT[at]], strict=False):
+        most -= int(length)
         if most < 0:
-            raise ValueError("a page has more bytes than its pixels can need")
+            raise ValueError("a page has more bytes than its pixels can need, or than the file")
         stream.seek(int(start))
         places.append(len(content))
-        content += stream.read(int(size))
+        content += stream.read(int(length))
     content += bytes(len(content) % 2)
     kind, code = (LONG8, "Q") if form.big else (LONG, "I")
-    told = Field(kind, struct.pack(f"{form.order}{len(places)}{code}", *places))
-    kept = {tag: each for tag, each in fields.items() if tag not in _LEADING} | {at: told}
+    moved = Field(kind, struct.pack(f"{form.order}{len(places)}{code}", *places))
+    kept = {tag: each for tag, each in fields.items() if tag not in _LEADING} | {at: moved}
     behind, directory = write(kept, form, len(content))
     form.place.pack_into(content, 8 if form.big else 4, directory)
-    return bytes(content + behind)
+    content += behind
+    return bytes(content)
+
+
+def longest_page(width: int, height: int, bits: int) -> int:
+    """Return the most bytes of a page's pixels that are copied, by the bits of a pixel."""
+    row = -(-width * min(bits, _MOST_BITS) // 8)
+    return _MOST_BESIDE_PIXELS + 2 * row * height
 
 
 def _fields(stream: BinaryIO, form: Form, place: int) -> dict[int, Field]:
-    """Return all fields of a page, of known types."""
+    """Return the fields of a page, of known types; of the long ones those that say where it is."""
     stream.seek(place)
     (count,) = form.count.unpack(stream.read(form.count.size))
     entries = stream.read(min(count, _MOST_FIELDS) * form.entry.size)
     found: dict[int, Field] = {}
-    left = _MOST_BESIDE
+    left = _MOST_TOGETHER
     for tag, kind, number, held in form.entry.iter_unpack(
         entries[: len(entries) // form.entry.size * form.entry.size]
     ):
         length = number * _SIZES.get(kind, 0)
+        if length > _LONGEST and tag not in _PLACES:
+            # Notes and previews: decoding takes no field that is so long.
+            continue
         left -= length
         if left < 0:
-            raise ValueError(f"what a page says takes more than {_MOST_BESIDE >> 20} MiB")
+            raise ValueError(f"the fields of a page take more than {_MOST_TOGETHER >> 20} MiB")
         if length and tag not in found:
             stream.seek(form.place.unpack(held)[0])
             values = held[:length] if length <= len(held) else stream.read(length)
@@ -280,11 +297,13 @@ def _fields(stream: BinaryIO, form: Form, place: int) -> dict[int, Field]:
     return found
 
 
-_WIDTH, _HEIGHT, _COMPRESSION = 0x0100, 0x0101, 0x0103
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES = 0x0100, 0x0101, 0x0102, 0x0103, 0x0115
+_SHAPE: Final = (_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES)
 _PLAIN, _OLD_JPEG = 1, 6
-_MOST_BESIDE: Final = 64 << 20
-_MOST_OF_PIXEL: Final = 32
-"""Bytes that a pixel takes at most, in any code."""
+_MOST_BESIDE_PIXELS: Final = 1 << 20
+"""Bytes of a page that may be copied beyond twice those of its pixels."""
+_MOST_BITS: Final = 6 * 32
+"""Bits of a pixel: Pillow decodes no more than six samples of 32."""
 _LEADING: Final = frozenset({0x014A, 0x8769, 0x8825, 0xA005})
 """Tags that lead to other directories."""
 
@@ -321,6 +340,7 @@ _ALIGNED: Final = 16
 _LAST_PLACE: Final = 2**32 - 1
 _PIXELS_AT: Final = {0x0111: 0x0117, 0x0144: 0x0145}
 """Tags that say where pixels stand, of strips and of tiles, with those that say how many bytes."""
+_PLACES: Final = frozenset({*_PIXELS_AT, *_PIXELS_AT.values()})
 
 
 def _moved(page: bytes, form: Form, place: int, base: int) -> tuple[bytes, int]:

@@ -11,6 +11,8 @@ _MOST_OF_COMMENTS: Final = 64 << 20
 """Bytes; Pillow keeps a frame's comments."""
 _LEAST: Final = 64
 """Bytes that a block of a comment counts for, at least."""
+_MOST_PARTS: Final = 1 << 20
+"""Small parts; each takes as long to skip as a large one."""
 _SCREEN: Final = 13
 _DESCRIPTION: Final = 9
 _HAS_PALETTE: Final = 0x80
@@ -23,20 +25,22 @@ def count_frames(stream: BinaryIO) -> int:
     Raises
     ------
     ValueError
-        If it ends within a frame's description, or its comments are too long to be read.
+        If it ends within a frame's description, its comments are too long to be read, or it has
+        small parts without end.
     """
     stream.seek(0)
+    parts = _Parts()
     _skip_palette(stream, _exactly(stream, _SCREEN)[10])
     frames, comments = 0, 0
     while (mark := stream.read(1)) not in (b"", b";"):
         if mark == b",":
             _skip_palette(stream, _exactly(stream, _DESCRIPTION)[-1])
             _exactly(stream, 1)
-            _skip_blocks(stream)
+            _skip_blocks(stream, parts)
             frames += 1
         elif mark == b"!":
             kind = _exactly(stream, 1)
-            read = _skip_blocks(stream)
+            read = _skip_blocks(stream, parts)
             comments += read if kind == _COMMENT else 0
             if comments > _MOST_OF_COMMENTS:
                 raise ValueError(f"its comments have more than {_MOST_OF_COMMENTS >> 20} MiB")
@@ -48,11 +52,34 @@ def _skip_palette(stream: BinaryIO, flags: int) -> None:
         stream.read(3 << (flags & 7) + 1)
 
 
-def _skip_blocks(stream: BinaryIO) -> int:
+class _Parts:
+    """Counts small parts: frames, extensions, and blocks of less than 64 bytes before another."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def add(self) -> None:
+        """Count one more.
+
+        Raises
+        ------
+        ValueError
+            If there are too many.
+        """
+        self._count += 1
+        if self._count > _MOST_PARTS:
+            raise ValueError(f"more than {_MOST_PARTS:,} frames, extensions and short blocks")
+
+
+def _skip_blocks(stream: BinaryIO, parts: _Parts) -> int:
     """Skip blocks up to one without content, and return how many bytes they count for."""
-    total = 0
+    total, before = 0, _LEAST
+    parts.add()
     while (size := stream.read(1)) not in (b"", b"\0"):
-        total += max(len(stream.read(size[0])), _LEAST)
+        if before < _LEAST:
+            parts.add()
+        before = size[0]
+        total += max(len(stream.read(before)), _LEAST)
     return total
 
 

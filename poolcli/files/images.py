@@ -58,6 +58,8 @@ _DEEP: Final = ("LA;16", "RGB;16", "RGBA;16")
 _TRANSPARENT: Final = {"L": "LA", "RGB": "RGBA", "I;16": "LA;16", "RGB;16": "RGBA;16"}
 _DTYPES: Final = {"I": "int32", "F": "float32", "I;16": "uint16"} | dict.fromkeys(_DEEP, "uint16")
 _CHANNELS: Final = {"LA": 2, "RGB": 3, "RGBA": 4, "LA;16": 2, "RGB;16": 3, "RGBA;16": 4}
+_JOINED: Final = 16
+"""Bytes of a pixel that joining a frame of 16 bits takes beyond one of 8."""
 _LARGE: Final = 32 << 20
 """Bytes of a picture; of a smaller one, what its decoder leaves behind is soon used again."""
 _LONGEST_COMMENT: Final = 2**16 - 1 - 2
@@ -105,6 +107,9 @@ def _with_memory(facts: _Facts, image: Image.Image, stream: BinaryIO) -> Header:
     if facts.frames > 1:
         # Frames are gathered in one array.
         array = prod(header.shape) * ITEM_SIZES[header.dtype]
+        if facts.deep is not None or facts.clear is not None:
+            # One frame's upper and lower bytes, and what they are joined to.
+            own += _JOINED * prod(image.size)
         return replace(header, picture=array, decoding=own)
     decoded = 1 if facts.deep is None else len(facts.deep.raw_modes)
     return replace(header, picture=decoded * decoding.picture_bytes(image), decoding=own)
@@ -122,22 +127,18 @@ def decode(stream: BinaryIO, max_pixels: int) -> tuple[Picture | InMemory, Metad
     The frames of an animation are held as one array.
     """
     first, facts = _decoded(stream, max_pixels, 0)
-    decoded = [first]
+    if not isinstance(first, Image.Image):
+        return InMemory(first), facts.metadata
+    pictures = [first]
     if facts.deep is not None and len(facts.deep.raw_modes) > 1:
         stream.seek(0)
-        decoded.append(_decoded(stream, max_pixels, 1)[0])
-    pictures = tuple(each for each in decoded if isinstance(each, Image.Image))
-    if pictures:
-        deep = facts.deep is not None
-        mode = None if facts.mode in (pictures[0].mode, "I;16", *_DEEP) else facts.mode
-        picture = Picture(pictures, facts.header, mode, facts.orientation, deep, facts.clear)
-        return picture, facts.metadata
-    array, *lower = (each for each in decoded if not isinstance(each, Image.Image))
-    if facts.deep is not None:
-        array = depth.joined(array, lower[0] if lower else None)
-    if facts.clear is not None:
-        array = depth.with_alpha(array, facts.clear)
-    return InMemory(array), facts.metadata
+        lower, _ = _decoded(stream, max_pixels, 1)
+        if isinstance(lower, Image.Image):
+            pictures.append(lower)
+    deep = facts.deep is not None
+    mode = None if facts.mode in (first.mode, "I;16", *_DEEP) else facts.mode
+    picture = Picture(tuple(pictures), facts.header, mode, facts.orientation, deep, facts.clear)
+    return picture, facts.metadata
 
 
 def _decoded(
@@ -147,7 +148,7 @@ def _decoded(
     with opened(stream, max_pixels) as image:
         facts = _facts(image, stream, max_pixels)
         if facts.frames > 1:
-            return _frames(image, stream, facts, turn)
+            return _frames(image, stream, facts)
         _prepare(image, facts.deep, turn)
         image.load()
         # A picture without its decoder, which may hold as much again.
@@ -158,13 +159,15 @@ def _decoded(
     return picture, facts
 
 
-def _frames(image: Image.Image, stream: BinaryIO, facts: _Facts, turn: int) -> tuple[Array, _Facts]:
-    """Decode all frames, and see how long each is shown."""
+def _frames(image: Image.Image, stream: BinaryIO, facts: _Facts) -> tuple[Array, _Facts]:
+    """Decode all frames into one array, and see how long each is shown."""
     array: Array | None = None
     durations: list[float | None] = []
     # A PNG may begin with a picture that is shown where animations are not.
     still = image.info.get("default_image", False)
     size = image.size
+    # Only a TIFF has several frames of 16-bit colour.
+    places = directories.pages(stream) if facts.deep is not None else ()
     for number, frame in enumerate(_each(image, stream), start=1):
         deep = depth.deep_colour(frame, stream)
         mode = _PLAIN.get(frame.mode) if deep is None else deep.mode
@@ -174,7 +177,16 @@ def _frames(image: Image.Image, stream: BinaryIO, facts: _Facts, turn: int) -> t
         if frame.size != size:
             # Before it is decoded: a few bytes may stand for any size.
             raise InputError(f"frame {number} has another size than the first")
-        pixels = _pixels(frame, facts, deep, turn)
+        pixels = _pixels(frame, facts, deep, 0)
+        if deep is not None:
+            # Joined page by page, no array of all upper or all lower bytes is held.
+            lower = None
+            if len(deep.raw_modes) > 1:
+                with opened_page(stream, places[number - 1], size) as page:
+                    lower = _pixels(page, facts, depth.deep_colour(page, stream), 1)
+            pixels = depth.joined(pixels, lower)
+        if facts.clear is not None:
+            pixels = depth.with_alpha(pixels, facts.clear)
         if array is None:
             array = np.empty((facts.frames, *pixels.shape), pixels.dtype)
         array[number - 1] = pixels
@@ -192,9 +204,10 @@ def _each(image: Image.Image, stream: BinaryIO) -> Iterator[Image.Image]:
     """Yield an image's frames in order, in time that grows as their number does."""
     if image.format == "TIFF":
         # On its way to a page Pillow looks through all those before it.
+        size = image.size
         yield image
         for place in directories.pages(stream)[1:]:
-            with opened_page(stream, place) as page:
+            with opened_page(stream, place, size) as page:
                 yield page
         return
     yield from each_frame(image)

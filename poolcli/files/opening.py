@@ -91,9 +91,12 @@ def too_many(max_pixels: int) -> str:
 
 
 @contextmanager
-def opened_page(stream: BinaryIO, place: int) -> Iterator[Image.Image]:
-    """Open the page of a TIFF file that has its directory at a place, as if it were the first."""
-    alone = directories.page_alone(stream, place)
+def opened_page(stream: BinaryIO, place: int, size: tuple[int, int]) -> Iterator[Image.Image]:
+    """Open the page of a TIFF file that has its directory at a place, as if it were the first.
+
+    ``size`` is that of the first page; a page of another size is not read but to its directory.
+    """
+    alone = directories.page_alone(stream, place, size)
     if alone is not None:
         with Image.open(io.BytesIO(alone), formats=("TIFF",)) as page:
             yield page

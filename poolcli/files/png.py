@@ -49,9 +49,9 @@ def refuse_excess(stream: BinaryIO, most_beside: int) -> None:
     ------
     ValueError
         If pixels have more than twice the bytes that they take without compression, or another
-        chunk more than ``most_beside``; or if there are others without number.
+        chunk more than ``most_beside``; or if there are others, or short ones, without number.
     """
-    most, others = most_beside, 0
+    most, others, short = most_beside, 0, 0
     for name, place, length in _chunks(stream):
         if name == b"IHDR" and length == _SIZES.size:
             stream.seek(place)
@@ -60,6 +60,9 @@ def refuse_excess(stream: BinaryIO, most_beside: int) -> None:
             return
         is_pixels = name in (b"IDAT", b"fdAT")
         others += not is_pixels
+        short += is_pixels and length < _SHORT
+        if short > _MOST_OTHERS:
+            raise ValueError(f"more than {_MOST_OTHERS:,} of its chunks of pixels are short")
         if length > (most if is_pixels else most_beside) or others > _MOST_OTHERS:
             raise ValueError(
                 f"its chunk {name.decode('ascii', 'backslashreplace')} of {length:,} bytes is too "
@@ -72,7 +75,9 @@ _SAMPLES: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """Of a pixel, by PNG's types of colour."""
 _MOST_BESIDE_PIXELS: Final = 1 << 20
 _MOST_OTHERS: Final = 1 << 18
-"""Chunks beside those of pixels: each frame has one."""
+"""Chunks beside those of pixels: each frame has one. As many short chunks of pixels may be."""
+_SHORT: Final = 256
+"""Bytes; encoders write some thousands at once, and less only at a frame's end."""
 
 
 def _uncompressed(sizes: bytes) -> int:

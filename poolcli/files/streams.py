@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import tempfile
+import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _IN_MEMORY: Final = 32 << 20
-"""Bytes of a pipe that are held in memory; more goes to a temporary file."""
+"""Bytes that all pipes together may hold in memory; more goes to temporary files."""
 _PART: Final = 1 << 20
 
 
@@ -196,7 +197,8 @@ def length_of(stream: BinaryIO) -> int:
 def hold(stream: BinaryIO) -> Held:
     """Return what a stream holds from where it stands, of any size in bounded memory.
 
-    A file is not read at all. What is longer than 32 MiB goes to a temporary file without a name.
+    A file is not read at all. All pipes of a run together hold less than 32 MiB in memory; a pipe
+    that is longer than what is left of them goes to a temporary file without a name.
 
     Raises
     ------
@@ -207,12 +209,42 @@ def hold(stream: BinaryIO) -> Held:
         if _is_file(stream):
             start, descriptor = stream.tell(), stream.fileno()
             return Held(b"", descriptor, start, os.fstat(descriptor).st_size - start)
-        data = stream.read(_IN_MEMORY)
-        if len(data) < _IN_MEMORY:
-            return Held(data)
-        return spool(stream, data)
+        taken, kept = _IN_USE.take(_IN_MEMORY), 0
+        try:
+            data = stream.read(taken)
+            if len(data) == taken:
+                return spool(stream, data)
+            kept, held = len(data), Held(data)
+            weakref.finalize(held, _IN_USE.give_back, kept)
+            return held
+        finally:
+            _IN_USE.give_back(taken - kept)
     except OSError as error:
         raise InputError(f"can't be read: {error.strerror or error}") from error
+
+
+class _InUse:
+    """Counts the bytes of pipes that are held in memory."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+        # Reentrant: what is held may be freed at any moment.
+        self._lock = threading.RLock()
+
+    def take(self, most: int) -> int:
+        """Take all that is left of so many bytes, and return how many these are."""
+        with self._lock:
+            left = max(0, most - self._bytes)
+            self._bytes += left
+            return left
+
+    def give_back(self, size: int) -> None:
+        """Count bytes that are held no longer."""
+        with self._lock:
+            self._bytes -= size
+
+
+_IN_USE: Final = _InUse()
 
 
 def spool(stream: IO[bytes] | io.BufferedIOBase, begun: bytes = b"") -> Held:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 from poolcli.errors import InputError
 from poolcli.files.streams import length_of
+from poolcli.memory import in_words
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -104,21 +105,21 @@ def _directory(stream: BinaryIO) -> tuple[int, int, int]:
     stream.seek(length - searched)
     tail = stream.read(searched)
     at = _end(tail)
-    _, _, count, size, told, _ = _END.unpack_from(tail, at)
+    _, _, count, size, stated, _ = _END.unpack_from(tail, at)
     end = length - searched + at
     before = end - _LOCATOR.size - _LONG_END.size
     if before >= 0:
         stream.seek(before)
         head = stream.read(_LONG_END.size + _LOCATOR.size)
         if head.startswith(_LONG_END_MAGIC) and head[_LONG_END.size :].startswith(_LOCATOR_MAGIC):
-            _, _, count, size, told = _LONG_END.unpack_from(head)
+            _, _, count, size, stated = _LONG_END.unpack_from(head)
             end = before
     place = end - size
-    if place < told or count > _MOST_MEMBERS:
+    if place < stated or count > _MOST_MEMBERS:
         broken = "its directory is broken"
-        raise ValueError(broken if place < told else f"more than {_MOST_MEMBERS:,} members")
+        raise ValueError(broken if place < stated else f"more than {_MOST_MEMBERS:,} members")
     # Something else may stand before the archive.
-    return place, size, place - told
+    return place, size, place - stated
 
 
 def _end(tail: bytes) -> int:
@@ -330,14 +331,23 @@ class _Lzma:
     def _begun(self) -> lzma.LZMADecompressor:
         size, settings, dictionary = _PROPERTIES.unpack_from(self._head)
         if size != 5 or settings >= 9 * 5 * 5:  # noqa: PLR2004 - of three numbers below 9, 5 and 5
-            raise ValueError("what LZMA was told is broken")
+            raise ValueError("the settings of its LZMA are broken")
         settings, literal_context = divmod(settings, 9)
         position, literal_position = divmod(settings, 5)
-        # No more than the member has can be looked back at, whatever is said.
+        # A member looks back at no more bytes than it has, whatever dictionary it names.
         dictionary = max(4096, min(dictionary, self._size))
-        told = {"id": lzma.FILTER_LZMA1, "dict_size": dictionary, "lc": literal_context}
-        told |= {"lp": literal_position, "pb": position}
-        return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[told])
+        if dictionary > _LARGEST_DICTIONARY:
+            raise InputError(
+                f"packed by LZMA with a dictionary of {in_words(dictionary)}, more than "
+                f"{in_words(_LARGEST_DICTIONARY)}: save it by numpy.savez_compressed"
+            )
+        found = {"id": lzma.FILTER_LZMA1, "dict_size": dictionary, "lc": literal_context}
+        found |= {"lp": literal_position, "pb": position}
+        return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[found])
+
+
+_LARGEST_DICTIONARY: Final = 64 << 20
+"""Bytes, which are held while a member is read: as many as the strongest usual setting takes."""
 
 
 _PROPERTIES: Final = struct.Struct("<2xHBI")
