@@ -89,7 +89,8 @@ def _workspace(step: Step, frame: Frame, block: int = BLOCK) -> int:
     if stage.mixes_channels:
         tile = tile_of(step, frame)
         seen = row * min(step.input_shape[frame.cut], rows + tile * _stride(frame.window(step)))
-        made = prod(step.shape[frame.lead :]) // max(1, step.shape[frame.cut]) * tile
+        made = prod(step.shape[frame.lead :])
+        made = made // max(1, step.shape[frame.cut]) * min(tile, step.shape[frame.cut])
         return (2 * seen + 3 * made) * _WIDE + aside
     if stage.is_linear:
         line = prod(step.shape) // max(1, step.shape[frame.cut] * prod(step.shape[: frame.lead]))

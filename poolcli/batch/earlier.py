@@ -226,6 +226,8 @@ def _unlike(path: Path, entry: Entry, folders: Folders) -> str | None:
             folders.opened(path.parent) as folder,
             atomic.open_regular(folder, path.name) as stream,
         ):
+            if not folders.is_in_place(path.parent, folder, path.name):
+                return "a result's folder was moved or replaced"
             same = digest_of(stream) == entry.sha256
     except FileNotFoundError:
         return "a result is missing"
