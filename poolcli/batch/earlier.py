@@ -173,7 +173,7 @@ class Earlier:
         if job.source.path is None:
             return Standing(differs="a pipe can't be told from another")
         for path, entry in known:
-            if said := _difference(entry, run, source) or _unlike(path, entry, job.folders):
+            if said := _difference(entry, run, source) or _unlike(path, entry):
                 return Standing(differs=said)
         if len(known) < len(found):
             return Standing(differs="a result is missing")
@@ -219,15 +219,16 @@ def _said(value: object) -> str:
     return "not given" if value is None else str(value)
 
 
-def _unlike(path: Path, entry: Entry, folders: Folders) -> str | None:
-    """Say in what a result's file is not what was written."""
+def _unlike(path: Path, entry: Entry) -> str | None:
+    """Say in what a result's file is not what was written.
+
+    It is looked for by its name, where whoever reads it will find it.
+    """
     try:
-        with (
-            folders.opened(path.parent) as folder,
-            atomic.open_regular(folder, path.name) as stream,
-        ):
-            if not folders.is_in_place(path.parent, folder, path.name):
-                return "a result's folder was moved or replaced"
+        with ExitStack() as stack:
+            folder = os.open(path.parent, os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, folder)
+            stream = stack.enter_context(atomic.open_regular(folder, path.name))
             same = digest_of(stream) == entry.sha256
     except FileNotFoundError:
         return "a result is missing"
